@@ -1,0 +1,3 @@
+//! The forebay load tester.
+
+fn main() {}

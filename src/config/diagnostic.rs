@@ -140,7 +140,16 @@ impl Report {
     }
 }
 
-/// The candidate nearest to a mistyped word, when it is near enough to be meant.
+/// The key of a member; names that TOML would quote are quoted.
+pub(super) fn join(key: &str, name: &str) -> String {
+    let bare =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    let name = if bare { name.to_owned() } else { format!("\"{}\"", name.escape_debug()) };
+    if key.is_empty() { name } else { format!("{key}.{name}") }
+}
+
+/// The candidate nearest to a mistyped word, when it is near enough to be meant, or the one that it is a part
+/// of (`secret` of `secret_file`).
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let bound = match word.chars().count() {
         0..=2 => 1,
@@ -148,8 +157,44 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         _ => 3,
     };
     let lower = word.to_ascii_lowercase().replace('-', "_");
+    let candidates: Vec<&str> = candidates.into_iter().collect();
     let distance = |candidate: &str| strsim::osa_distance(&lower, &candidate.to_ascii_lowercase());
-    let best =
-        candidates.into_iter().map(|candidate| (distance(candidate), candidate)).min_by_key(|(d, _)| *d)?;
-    (best.0 <= bound && best.0 < best.1.chars().count()).then_some(best.1)
+    let best = candidates.iter().copied().min_by_key(|candidate| distance(candidate))?;
+    if distance(best) <= bound && distance(best) < best.chars().count() {
+        return Some(best);
+    }
+    let is_part = |candidate: &&str| candidate.split('_').any(|part| part == lower);
+    candidates.into_iter().find(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_word_finds_the_one_that_was_meant() {
+        let keys = ["http", "https", "admin", "admin_token_file", "threads", "idle_timeout", "secret_file"];
+        for (word, meant) in [
+            ("htp", Some("http")),
+            ("thread", Some("threads")),
+            ("idle-timeout", Some("idle_timeout")),
+            ("Idle_Timeout", Some("idle_timeout")),
+            ("secret", Some("secret_file")),
+            ("fleet", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, keys), meant, "{word}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_stands_at_the_line_of_the_nearest_key_around_it() {
+        let mut report = Report::new(Path::new("f.toml"));
+        report.place("site[0]", 4);
+        report.place("site[0].rule[1]", 9);
+        assert_eq!(report.line_of("site[0].rule[1].key.query[3]"), 9);
+        assert_eq!(report.line_of("site[0].rule[0].ttl"), 4);
+        assert_eq!(report.line_of("log.queue"), 1);
+    }
 }

@@ -150,7 +150,7 @@ fn pem_mistake(bytes: &[u8], want: Pem) -> Result<(), (String, String)> {
         return Err(("holds an encrypted private key".to_owned(), remedy));
     }
     match labels.first() {
-        Some(label) => Err((format!("holds no {what}, but {label}"), remedy)),
+        Some(label) => Err((format!("holds no {what}, but a section {label}"), remedy)),
         None => Err((format!("is not PEM: it holds no {what}"), remedy)),
     }
 }

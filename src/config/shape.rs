@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Report, nearest};
+use super::diagnostic::{Report, join, nearest};
 use super::{raw, reference};
 
 /// Reads a file as far as it has the right shape. None after a syntax error; what is wrong is in the report.
@@ -16,8 +16,12 @@ pub(super) fn read(text: &str, report: &mut Report) -> Option<raw::File> {
     let lines = Lines::new(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        let line = lines.at(error.span().map_or(0, |span| span.start));
-        let reason = format!("is not TOML: {}", error.message().replace('\n', ", "));
+        let span = error.span().unwrap_or_default();
+        let line = lines.at(span.start);
+        let mut reason = format!("is not TOML: {}", error.message().replace('\n', ", "));
+        if let ("duplicate key", Some(name)) = (error.message(), text.get(span)) {
+            reason.push_str(&format!(" \"{}\"", name.escape_debug()));
+        }
         report.mistake_at(line, "", reason, "correct the syntax (https://toml.io/en/v1.0.0)");
     }
     if !errors.is_empty() {
@@ -198,14 +202,6 @@ impl Walk<'_> {
         };
         self.report.mistake(key, reason, remedy);
     }
-}
-
-/// The key of a member; names that TOML would quote are quoted.
-fn join(key: &str, name: &str) -> String {
-    let bare =
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    let name = if bare { name.to_owned() } else { format!("\"{}\"", name.escape_debug()) };
-    if key.is_empty() { name } else { format!("{key}.{name}") }
 }
 
 /// The value that stands for a required one that is missing or wrong.

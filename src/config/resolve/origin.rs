@@ -5,14 +5,14 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery};
 
-use super::super::diagnostic::Report;
+use super::super::diagnostic::{Report, join};
 use super::super::files::{self, Pem};
 use super::super::model::{Health, Origin, OriginLimits, OriginServer, OriginTimeouts, Retry};
 use super::super::raw;
 use super::{HOUR, MILLISECOND, duration, label, no_duplicates};
 
 pub(super) fn origin(report: &mut Report, name: &str, raw: &raw::Origin) -> Origin {
-    let key = format!("origin.{name}");
+    let key = join("origin", name);
     label(report, &key, name);
     let place = |place: usize| format!("{key}.servers[{place}]");
     let servers: Vec<_> = raw

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{Method, Uri};
 
-use super::super::diagnostic::Report;
+use super::super::diagnostic::{Report, join};
 use super::super::model::{Cors, HostPattern, Site};
 use super::super::raw;
 use super::{DURATION_MAX, duration, no_duplicates, reference};
@@ -23,6 +23,9 @@ pub(super) fn sites(report: &mut Report, file: &raw::File) -> Vec<Site> {
         .enumerate()
         .map(|(place, raw)| site(report, &format!("site[{place}]"), raw, file, &mut taken))
         .collect();
+    if sites.is_empty() {
+        return sites;
+    }
     let origins = file.site.iter().map(|site| site.origin.as_str());
     unused(report, "origin", &file.origin, &origins.collect::<Vec<_>>());
     let tokens = file.site.iter().filter_map(|site| site.token.as_deref());
@@ -30,15 +33,15 @@ pub(super) fn sites(report: &mut Report, file: &raw::File) -> Vec<Site> {
     sites
 }
 
-/// A section that no site refers to has no effect. Says nothing while a reference leads nowhere: it may be meant for the
-/// section.
+/// A section that no site refers to has no effect. Says nothing while there is no site, or a reference leads nowhere: it may be
+/// meant for the section.
 fn unused<T>(report: &mut Report, section: &str, groups: &BTreeMap<String, T>, used: &[&str]) {
     if used.iter().any(|name| !groups.contains_key(*name)) {
         return;
     }
     for name in groups.keys().filter(|name| !used.contains(&name.as_str())) {
         let remedy = format!("add {section} = \"{}\" to a site, or remove the section", name.escape_debug());
-        report.mistake(&format!("{section}.{name}"), "has no effect: no site refers to it", remedy);
+        report.mistake(&join(section, name), "has no effect: no site refers to it", remedy);
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::super::diagnostic::Report;
+use super::super::diagnostic::{Report, join};
 use super::super::files;
 use super::super::model::{Carry, TokenFormat, TokenKey, TokenPlace, TokenPolicy};
 use super::super::raw;
 use super::{HOUR, duration, label, no_duplicates};
 
 pub(super) fn policy(report: &mut Report, name: &str, raw: &raw::TokenPolicy) -> TokenPolicy {
-    let key = format!("token.{name}");
+    let key = join("token", name);
     label(report, &key, name);
     names(report, &key, &raw.names);
     let salt =

@@ -4,4 +4,7 @@
 //! turned into a response here. `proxy` calls the parts in order and answers for all of them in one place.
 
 // In the order a request meets them.
+pub mod client;
+pub mod cors;
+pub mod request;
 pub mod token;

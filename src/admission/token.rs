@@ -11,7 +11,8 @@
 //! 2. Length and field count are bounded before any cryptography.
 //! 3. A token is authenticated first, its claims are evaluated after.
 //! 4. The text is verified as received and, only where that fails, once more with percent-encoding undone, because
-//!    players and proxies encode `~`, `=` and `/`. It is never decoded twice.
+//!    players and proxies encode `~`, `=` and `/`. It is never decoded twice. An encoder that leaves `%` alone while it
+//!    encodes other characters spoils a token that holds `%`, and that token is refused.
 
 mod acl;
 pub mod edgeauth;
@@ -254,6 +255,19 @@ impl Policy {
             name: self.names.get(found.name).map_or("", String::as_str),
             token,
         })
+    }
+
+    /// The text of the token that counts, as received and unverified: for tools that show what it says.
+    ///
+    /// # Errors
+    /// [`Reason::Missing`], or [`Reason::Malformed`] where there are two.
+    pub fn token_text<'a>(
+        &self,
+        path: &'a str,
+        query: Option<&'a str>,
+        cookies: impl Iterator<Item = &'a str>,
+    ) -> Result<&'a str, Reason> {
+        self.find(&self.split_path(path), query, cookies).map(|found| found.token)
     }
 
     /// Whether a query parameter or cookie of this name is a token, and so no part of key, origin request or log.

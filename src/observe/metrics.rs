@@ -1,11 +1,12 @@
 //! Counters and histograms of what the node does, in a Prometheus registry of its own.
 //!
-//! [`Metrics::record`] is called once per request. The handles of a series are found by place (site, kind, outcome, code)
-//! in arrays that fill on first use: no label is looked up afterwards, nothing is locked, and a series nobody touched does
-//! not appear. What the families are called and mean stands in [`names`]. Origin and store register theirs through
-//! [`Metrics::registry`].
+//! [`Metrics::record`] is called once per request. A series is found by place (site, kind, outcome, code) in arrays that
+//! fill on first use: no label is looked up, nothing is locked, no two threads write the same cache line ([`requests`]),
+//! and a series nobody touched does not appear. What the families are called and mean stands in [`names`]. Origin and store
+//! register theirs through [`Metrics::registry`].
 
 pub mod names;
+mod requests;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +19,8 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use self::names::{CODES, Family, LATENCY_BUCKETS, NO_SITE, OTHER};
+use self::names::{Family, LATENCY_BUCKETS, NO_SITE, OTHER};
+use self::requests::{Cell, RequestsCollector};
 use super::record::{Denial, Record};
 use crate::asset::Kind;
 use crate::outcome::Outcome;
@@ -34,19 +36,15 @@ pub struct Metrics {
     registry: Registry,
     families: Families,
     /// One per site, and at the end one for requests without a site.
-    sites: Box<[SiteSeries]>,
+    sites: Arc<[SiteSeries]>,
     connections: IntGauge,
     connections_refused: IntCounter,
     access_log_dropped: IntCounter,
     config_last_reload_successful: IntGauge,
 }
 
-/// The labelled families; touched only when a series appears.
+/// The labelled families of what is rare; touched only when a series appears.
 struct Families {
-    requests: IntCounterVec,
-    response_bytes: IntCounterVec,
-    first_byte: HistogramVec,
-    duration: HistogramVec,
     coalesced: IntCounterVec,
     coalesce_wait: HistogramVec,
     coalesce_timeouts: IntCounterVec,
@@ -66,15 +64,6 @@ struct SiteSeries {
     token_denied: [OnceLock<(&'static str, IntCounter)>; REASONS_MAX],
 }
 
-/// What is counted for one site, kind and outcome.
-struct Cell {
-    response_bytes: IntCounter,
-    first_byte: Histogram,
-    duration: Histogram,
-    /// By place of the code in [`CODES`], and at the end all other codes.
-    codes: [OnceLock<IntCounter>; CODES.len() + 1],
-}
-
 // === impl Metrics ===
 
 impl Metrics {
@@ -86,6 +75,8 @@ impl Metrics {
     pub fn new(sites: &[&str]) -> Result<Arc<Metrics>, Error> {
         let registry = Registry::new();
         let families = Families::register(&registry)?;
+        let sites: Arc<[SiteSeries]> = sites.iter().copied().chain([NO_SITE]).map(SiteSeries::new).collect();
+        registry.register(Box::new(RequestsCollector::new(Arc::clone(&sites))?))?;
         let build_info = register(&registry, gauges(names::BUILD_INFO)?)?;
         build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -94,7 +85,7 @@ impl Metrics {
         config_last_reload_successful.set(1);
         Ok(Arc::new(Metrics {
             families,
-            sites: sites.iter().copied().chain([NO_SITE]).map(SiteSeries::new).collect(),
+            sites,
             connections: register(&registry, gauge(names::CONNECTIONS)?)?,
             connections_refused: register(&registry, counter(names::CONNECTIONS_REFUSED)?)?,
             access_log_dropped: register(&registry, counter(names::ACCESS_LOG_DROPPED)?)?,
@@ -106,13 +97,7 @@ impl Metrics {
     /// Counts one finished request.
     pub fn record(&self, record: &Record<'_>) {
         let site = self.site(record.site);
-        let cell = site.cell(&self.families, record.kind, record.outcome);
-        cell.code(&self.families, site, record).inc();
-        cell.response_bytes.inc_by(record.bytes);
-        if let Some(first_byte) = record.first_byte {
-            cell.first_byte.observe(first_byte.as_secs_f64());
-        }
-        cell.duration.observe(record.total.as_secs_f64());
+        site.cell(record.kind, record.outcome).record(record);
         if record.outcome == Outcome::Coalesced || record.coalesce_wait.is_some() {
             site.coalesced(&self.families, record.coalesce_wait.unwrap_or_default());
         }
@@ -183,10 +168,6 @@ impl fmt::Debug for Metrics {
 impl Families {
     fn register(registry: &Registry) -> Result<Families, Error> {
         Ok(Families {
-            requests: register(registry, counters(names::REQUESTS)?)?,
-            response_bytes: register(registry, counters(names::RESPONSE_BYTES)?)?,
-            first_byte: register(registry, histograms(names::FIRST_BYTE)?)?,
-            duration: register(registry, histograms(names::DURATION)?)?,
             coalesced: register(registry, counters(names::COALESCED)?)?,
             coalesce_wait: register(registry, histograms(names::COALESCE_WAIT)?)?,
             coalesce_timeouts: register(registry, counters(names::COALESCE_TIMEOUTS)?)?,
@@ -238,16 +219,15 @@ impl SiteSeries {
         }
     }
 
-    fn cell(&self, families: &Families, kind: Kind, outcome: Outcome) -> &Cell {
-        self.cells[kind as usize * Outcome::ALL.len() + outcome as usize].get_or_init(|| {
-            let labels = [&*self.name, kind.as_str(), outcome.as_str()];
-            Box::new(Cell {
-                response_bytes: families.response_bytes.with_label_values(&labels),
-                first_byte: families.first_byte.with_label_values(&labels),
-                duration: families.duration.with_label_values(&labels),
-                codes: [const { OnceLock::new() }; CODES.len() + 1],
-            })
-        })
+    fn cell(&self, kind: Kind, outcome: Outcome) -> &Cell {
+        self.cells[kind as usize * Outcome::ALL.len() + outcome as usize].get_or_init(Box::default)
+    }
+
+    /// The cells that something was counted in, with what their labels say.
+    fn touched(&self) -> impl Iterator<Item = (&str, Kind, Outcome, &Cell)> {
+        let places = Kind::ALL.into_iter().flat_map(|kind| Outcome::ALL.map(|outcome| (kind, outcome)));
+        let cells = places.zip(&self.cells);
+        cells.filter_map(|((kind, outcome), cell)| Some((&*self.name, kind, outcome, &**cell.get()?)))
     }
 
     fn coalesced(&self, families: &Families, wait: Duration) {
@@ -270,41 +250,6 @@ impl SiteSeries {
         }
         new(OTHER)
     }
-}
-
-// === impl Cell ===
-
-impl Cell {
-    fn code(&self, families: &Families, site: &SiteSeries, record: &Record<'_>) -> &IntCounter {
-        let slot = code_slot(record.status);
-        self.codes[slot].get_or_init(|| {
-            let code = CODES.get(slot).map(u16::to_string);
-            families.requests.with_label_values(&[
-                &*site.name,
-                record.kind.as_str(),
-                record.outcome.as_str(),
-                code.as_deref().unwrap_or(OTHER),
-            ])
-        })
-    }
-}
-
-/// Statuses below this have a slot; every code in [`CODES`] does.
-const STATUS_LIMIT: usize = 600;
-
-/// Place of each status in [`CODES`], or the place after the last.
-const CODE_SLOTS: [u8; STATUS_LIMIT] = {
-    let mut slots = [CODES.len() as u8; STATUS_LIMIT];
-    let mut slot = 0;
-    while slot < CODES.len() {
-        slots[CODES[slot] as usize] = slot as u8;
-        slot += 1;
-    }
-    slots
-};
-
-fn code_slot(status: u16) -> usize {
-    CODE_SLOTS.get(usize::from(status)).map_or(CODES.len(), |&slot| usize::from(slot))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::names::METRICS;
+use super::names::{CODES, METRICS};
 use super::*;
 use crate::observe::record::tests::hit;
 
@@ -67,6 +67,40 @@ fn a_request_without_a_site_and_a_rare_status_have_words_of_their_own() {
             "forebay_requests_total{code=\"other\",kind=\"segment\",outcome=\"hit\",site=\"a.example\"} 6",
         ]
     );
+}
+
+#[test]
+fn latencies_fall_into_their_buckets_and_the_counts_of_all_threads_are_added_up() {
+    let metrics = Metrics::new(&["a.example"]).unwrap();
+    let nanos = [0, 50_000, 50_001, 2_500_000, 30_000_000_000, 30_000_000_001];
+    std::thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| {
+                for nanos in nanos {
+                    let total = Duration::from_nanos(nanos);
+                    metrics.record(&Record { total, first_byte: None, bytes: 3, ..hit() });
+                }
+            });
+        }
+    });
+    let text = text(&metrics);
+    let labels = "kind=\"segment\",outcome=\"hit\",site=\"a.example\"";
+    for (bound, count) in [
+        ("0.00005", 40),
+        ("0.0001", 60),
+        ("0.001", 60),
+        ("0.0025", 80),
+        ("10", 80),
+        ("30", 100),
+        ("+Inf", 120),
+    ] {
+        let line = format!("forebay_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {count}\n");
+        assert!(text.contains(&line), "{line} in {text}");
+    }
+    assert!(text.contains(&format!("forebay_request_duration_seconds_count{{{labels}}} 120\n")), "{text}");
+    assert!(text.contains(&format!("forebay_request_duration_seconds_sum{{{labels}}} 1200.052")), "{text}");
+    assert!(text.contains(&format!("forebay_response_bytes_total{{{labels}}} 360\n")), "{text}");
+    assert!(!text.contains("forebay_time_to_first_byte_seconds"), "nothing was answered: {text}");
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //! A viewer asks for the same stream many times within one slice of the window. A table of recently seen viewers per
 //! stream answers those repeats with one relaxed load of memory that nobody writes; only the first request of a viewer in
 //! a slice takes the stream's lock, held for one insertion. Per-thread sketches would save that lock, and cost their memory
-//! once per thread.
+//! once per thread. Measured on four cores, all threads on one stream: 90 ns to 140 ns for a viewer seen before (280 ns
+//! where CMCD is read), 740 ns where 20,000 viewers overflow the table and no thread does anything else.
 
 use std::collections::HashMap;
 use std::fmt;

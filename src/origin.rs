@@ -334,7 +334,9 @@ impl OriginGroup {
         let any_healthy = self.servers.iter().any(|server| server.is_healthy());
         let usable = |place: &usize| !any_healthy || self.servers[*place].is_healthy();
         let untried = |place: &usize| usable(place) && !tried.contains(place);
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // Only first attempts move on: else a bad server would be met first by every request, not by each in its turn.
+        let step = usize::from(tried.is_empty());
+        let turn = self.turn.fetch_add(step, Ordering::Relaxed);
         self.nth(turn, untried).or_else(|| self.nth(turn, usable)).unwrap_or(0)
     }
 

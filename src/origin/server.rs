@@ -174,7 +174,8 @@ impl Server {
         if reuse == Reuse::Fresh {
             peer.group_key |= FRESH_ONLY;
         }
-        let opened = connector.get_http_session(&peer).await;
+        // Boxed: the engine's future for a TLS handshake would make every caller's future as large.
+        let opened = Box::pin(connector.get_http_session(&peer)).await;
         peer.group_key &= !FRESH_ONLY;
         match opened {
             Ok((session, reused)) => Ok(Connection { session, peer, reused }),

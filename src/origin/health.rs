@@ -7,7 +7,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, Method};
 use tokio::sync::watch;
 
 use super::exchange::exchange;
@@ -78,12 +78,10 @@ fn apply(
 /// One check, on a connection of its own so that it also tells whether the server accepts any.
 async fn check(group: &Arc<OriginGroup>, place: usize, health: &Health) -> Result<(), String> {
     let Some(server) = group.servers.get(place) else { return Ok(()) };
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     let request = FetchRequest {
         method: Method::GET,
         path_and_query: &health.path,
-        headers,
+        headers: HeaderMap::new(),
         reason: FetchReason::HealthCheck,
     };
     let answer = exchange(server, &group.connector, &group.reach, &group.metrics, &request, Reuse::Fresh);

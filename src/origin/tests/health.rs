@@ -119,6 +119,19 @@ async fn checks_do_not_wait_for_a_turn_and_take_none() {
 }
 
 #[tokio::test]
+async fn checks_make_connections_of_their_own() {
+    let status = Arc::new(AtomicU16::new(200));
+    let server = server(&status, "a").await;
+    let (_origins, group, _registry, _stop) = start(&checked(vec![server.server()]));
+    body(&mut group.fetch(&get("/x")).await.unwrap()).await.unwrap();
+    let before = server.seen().len();
+    eventually("checks are made", || server.seen().len() >= before + 3).await;
+    let seen = server.seen();
+    let fetched = seen.iter().find(|request| !is_check(request)).unwrap().connection;
+    assert!(seen.iter().filter(|request| is_check(request)).all(|check| check.connection != fetched));
+}
+
+#[tokio::test]
 async fn checks_end_on_shutdown_and_with_their_origins() {
     let silent = Scripted::always(vec![Step::Hold]).await;
     let config = checked(vec![silent.server(), silent.server()]);

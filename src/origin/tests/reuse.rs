@@ -1,5 +1,9 @@
 //! Connections: kept when clean, closed when not, replaced when the server closed them meanwhile.
 
+use std::collections::HashSet;
+
+use parking_lot::Mutex;
+
 use super::scripted::{Scripted, Step, answer, send};
 use super::*;
 
@@ -83,6 +87,29 @@ async fn a_pooled_connection_closed_under_the_request_is_replaced_and_is_no_atte
     assert_eq!(metric(&registry, "forebay_origin_requests_total", &[("reason", "miss")]), 3);
     assert_eq!(metric(&registry, "forebay_origin_retries_total", &[]), 0);
     assert_eq!(metric(&registry, "forebay_origin_errors_total", &[("error", "closed")]), 0);
+}
+
+#[tokio::test]
+async fn a_pool_of_dead_connections_costs_one_repeat_not_one_each() {
+    // Every second request on a connection is met by a close.
+    let used = Mutex::new(HashSet::new());
+    let server = Scripted::start(move |_, request| match used.lock().insert(request.connection) {
+        true => answer(200, "segment"),
+        false => vec![Step::Close],
+    })
+    .await;
+    let (group, _registry) = set_up(&Origin { retry: one_attempt(), ..origin(vec![server.server()]) });
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(group.fetch(&get("/x")).await.unwrap());
+    }
+    for response in &mut open {
+        body(response).await.unwrap();
+    }
+    let mut response = group.fetch(&get("/x")).await.unwrap();
+    assert_eq!(body(&mut response).await.unwrap(), "segment");
+    assert_eq!(server.seen().len(), 5);
+    assert_eq!(server.seen()[4].connection, 3);
 }
 
 #[tokio::test]

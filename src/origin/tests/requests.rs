@@ -125,3 +125,10 @@ fn a_new_configuration_forgets_the_servers_of_the_old_one() {
     assert_eq!(metric(&registry, "forebay_origin_healthy", &[("server", "127.0.0.1:2")]), 1);
     assert!(OriginFamilies::new(&registry).is_err(), "families are registered once");
 }
+
+#[test]
+fn reasons_and_their_places_agree() {
+    for (place, reason) in FetchReason::ALL.into_iter().enumerate() {
+        assert_eq!(reason as usize, place);
+    }
+}

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 
 use self::answer::Label;
 use self::resource::{Reload, Resource, Stream};
-use self::timeline::{Edge, PartNumber, loop_place};
+use self::timeline::{Edge, PartNumber, Timeline, loop_place};
 use super::media::{LOOP_SEGMENTS, Media, MediaError, Object, Rendition, SEGMENT_DURATION};
 use crate::clock::Clock;
 
@@ -54,6 +54,7 @@ pub struct DemoOrigin(Arc<Shared>);
 struct Shared {
     media: Media,
     clock: Clock,
+    timeline: Timeline,
     hold_limit: Duration,
     counts: Mutex<Counts>,
 }
@@ -82,7 +83,8 @@ impl DemoOrigin {
     /// As [`DemoOrigin::new`].
     pub fn with_hold_limit(clock: Clock, hold_limit: Duration) -> Result<DemoOrigin, MediaError> {
         let media = Media::load()?;
-        Ok(DemoOrigin(Arc::new(Shared { media, clock, hold_limit, counts: Mutex::default() })))
+        let timeline = Timeline::joined_at(clock.now());
+        Ok(DemoOrigin(Arc::new(Shared { media, clock, timeline, hold_limit, counts: Mutex::default() })))
     }
 
     /// The origin as an axum service.
@@ -125,7 +127,7 @@ impl DemoOrigin {
 
     /// The live edge at this moment.
     pub fn edge(&self) -> Edge {
-        Edge::at(self.0.clock.now())
+        self.0.timeline.edge(self.0.clock.now())
     }
 
     async fn answer(&self, headers: &HeaderMap, resource: Resource<'_>, query: &str) -> Response<Body> {
@@ -198,7 +200,7 @@ impl DemoOrigin {
                     "the part did not come in time",
                 ));
             }
-            let left = part.exists_at().duration_since(self.0.clock.now()).unwrap_or_default();
+            let left = self.0.timeline.exists_at(part).duration_since(self.0.clock.now()).unwrap_or_default();
             tokio::time::sleep(left.min(CLOCK_LOOK)).await;
         }
         Ok(())

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::timeline::{Edge, discontinuity_sequence, starts_at, starts_loop};
+use super::timeline::{Edge, discontinuity_sequence, starts_loop};
 use crate::demo::media::{Media, PART_DURATION, PARTS_PER_SEGMENT, Rendition, SEGMENT_DURATION};
 
 /// Complete segments whose parts are still listed: three target durations (RFC 8216bis section 4.4.4.9).
@@ -48,7 +48,7 @@ pub fn live(edge: Edge) -> String {
     let mut text = head();
     push_live_head(&mut text, edge);
     for segment in edge.window() {
-        push_segment_head(&mut text, segment, segment == edge.window().start);
+        push_segment_head(&mut text, edge, segment, segment == edge.window().start);
         push_segment(&mut text, segment);
     }
     text
@@ -68,14 +68,14 @@ pub fn low_latency(media: &Media, rendition: &Rendition, edge: Edge) -> String {
     push_live_head(&mut text, edge);
     let (window, open) = (edge.window(), edge.open_segment());
     for segment in window.clone() {
-        push_segment_head(&mut text, segment, segment == window.start);
+        push_segment_head(&mut text, edge, segment, segment == window.start);
         if segment + SEGMENTS_WITH_PARTS >= open {
             push_parts(&mut text, segment, PARTS_PER_SEGMENT as u64);
         }
         push_segment(&mut text, segment);
     }
     if edge.open_parts() > 0 {
-        push_segment_head(&mut text, open, false);
+        push_segment_head(&mut text, edge, open, false);
         push_parts(&mut text, open, edge.open_parts());
     }
     let _ = writeln!(text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"seg-{open}.part{}.m4s\"", edge.open_parts());
@@ -112,14 +112,14 @@ fn push_live_head(text: &mut String, edge: Edge) {
 }
 
 /// What stands before the parts and the URI of a live segment.
-fn push_segment_head(text: &mut String, segment: u64, first_of_playlist: bool) {
+fn push_segment_head(text: &mut String, edge: Edge, segment: u64, first_of_playlist: bool) {
     if starts_loop(segment) {
         text.push_str("#EXT-X-DISCONTINUITY\n");
     }
     if starts_loop(segment) || first_of_playlist {
         text.push_str(MAP);
     }
-    let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(starts_at(segment)));
+    let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(edge.starts_at(segment)));
 }
 
 fn push_parts(text: &mut String, segment: u64, count: u64) {

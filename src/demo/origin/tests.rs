@@ -9,9 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
-/// Segment 850,000,000 has just started.
+/// Segment [`OPEN`] has just started: 22:13:20 of the stream's second day.
 const START: Duration = Duration::from_secs(1_700_000_000);
-const OPEN: u64 = 850_000_000;
+const OPEN: u64 = (86_400 + 22 * 3_600 + 13 * 60 + 20) / 2;
 
 /// A running origin; it ends with the test.
 struct Running {

@@ -1,9 +1,13 @@
 //! What is on air when: the live edge as a function of the time of day.
 //!
-//! The live stream has no beginning. Part `k` lasts from `k` to `k + 1` half seconds since the Unix epoch and exists
-//! once it has ended, so the same clock always gives the same stream, and a restarted origin continues where it was.
-//! Segment `n` is the parts `4n` to `4n + 3`, with the media of place `n mod 12` of the loop. Pure; called by
-//! [`super::playlist`] and by the origin itself.
+//! The stream begins at midnight UTC, a day before the day on which the origin is started. Part `k` lasts from `k` to
+//! `k + 1` half seconds after that and exists once it has ended, so the same clock always gives the same stream, an
+//! origin restarted on the same day continues where it was, and there never is a stream without a past. Segment `n` is
+//! the parts `4n` to `4n + 3`, with the media of place `n mod 12` of the loop. Pure; called by [`super::playlist`] and
+//! by the origin itself.
+//!
+//! Numbers counted from the epoch would be simpler, but hls.js 1.7 walks through all discontinuity numbers below the
+//! current one at each reload: some 75 million of them block a player for more than half a second.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,17 +24,25 @@ pub const AVAILABLE_SEGMENTS: u64 = 2 * WINDOW_SEGMENTS + 1;
 /// 6.2.5.2, Advance Part Limit).
 pub const ADVANCE_PARTS: u64 = 6;
 
+const DAY_SECONDS: u64 = 86_400;
 const PARTS: u64 = PARTS_PER_SEGMENT as u64;
 const PART_MILLIS: u64 = PART_DURATION.as_millis() as u64;
 
-/// A part of the live stream, counted from the epoch.
+/// When the stream began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    start: SystemTime,
+}
+
+/// A part of the live stream, counted from its beginning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartNumber(u64);
 
 /// The live edge: how much of the stream exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// Parts that have ended since the epoch; the number of the first one that has not.
+    timeline: Timeline,
+    /// Parts that have ended since the beginning; the number of the first one that has not.
     parts: u64,
 }
 
@@ -44,21 +56,29 @@ impl PartNumber {
     pub fn last_of(segment: u64) -> Option<PartNumber> {
         PartNumber::new(segment, PARTS - 1)
     }
+}
 
-    /// When it exists: the end of its last picture.
-    pub fn exists_at(self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.0.saturating_add(1).saturating_mul(PART_MILLIS))
+impl Timeline {
+    /// The timeline of a stream that is joined at this time.
+    pub fn joined_at(now: SystemTime) -> Timeline {
+        let days = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / DAY_SECONDS;
+        Timeline { start: UNIX_EPOCH + Duration::from_secs(days.saturating_sub(1) * DAY_SECONDS) }
+    }
+
+    /// The edge at a time of day.
+    pub fn edge(self, now: SystemTime) -> Edge {
+        let since_start = now.duration_since(self.start).unwrap_or_default();
+        let parts = since_start.as_millis() / u128::from(PART_MILLIS);
+        Edge { timeline: self, parts: u64::try_from(parts).unwrap_or(u64::MAX) }
+    }
+
+    /// When a part exists: the end of its last picture.
+    pub fn exists_at(self, part: PartNumber) -> SystemTime {
+        self.start + Duration::from_millis(part.0.saturating_add(1).saturating_mul(PART_MILLIS))
     }
 }
 
 impl Edge {
-    /// The edge at a time of day.
-    pub fn at(now: SystemTime) -> Edge {
-        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let parts = since_epoch.as_millis() / u128::from(PART_MILLIS);
-        Edge { parts: u64::try_from(parts).unwrap_or(u64::MAX) }
-    }
-
     /// The segment that is being made; every earlier one is complete.
     pub fn open_segment(self) -> u64 {
         self.parts / PARTS
@@ -96,6 +116,11 @@ impl Edge {
         open.saturating_sub(WINDOW_SEGMENTS)..open
     }
 
+    /// When the first picture of a segment of the window is on air.
+    pub fn starts_at(self, segment: u64) -> SystemTime {
+        self.timeline.start + SEGMENT_DURATION * u32::try_from(segment).unwrap_or(u32::MAX)
+    }
+
     /// Whether a segment has not expired; it may not exist yet.
     pub fn keeps(self, segment: u64) -> bool {
         segment >= self.open_segment().saturating_sub(AVAILABLE_SEGMENTS)
@@ -118,31 +143,50 @@ pub fn discontinuity_sequence(first_segment: u64) -> u64 {
     first_segment.saturating_sub(1) / LOOP_SEGMENTS as u64
 }
 
-/// When the first picture of a segment is on air.
-pub fn starts_at(segment: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(segment.saturating_mul(SEGMENT_DURATION.as_secs()).min(MAX_UNIX_SECONDS))
-}
-
-/// End of the year 9999, where four-digit years end.
-const MAX_UNIX_SECONDS: u64 = 253_402_300_799;
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
     use super::*;
 
+    /// The edge this long after the beginning.
     fn at_millis(millis: u64) -> Edge {
-        Edge::at(UNIX_EPOCH + Duration::from_millis(millis))
+        let timeline = Timeline::joined_at(UNIX_EPOCH + Duration::from_secs(DAY_SECONDS));
+        timeline.edge(UNIX_EPOCH + Duration::from_millis(millis))
     }
 
     #[test]
     fn a_part_exists_from_the_moment_it_has_ended() {
         let part = PartNumber::new(100, 2).unwrap();
-        let end = part.exists_at();
+        let timeline = at_millis(0).timeline;
+        let end = timeline.exists_at(part);
         assert_eq!(end, UNIX_EPOCH + Duration::from_millis(201_500));
-        assert!(!Edge::at(end - Duration::from_millis(1)).has(part));
-        assert!(Edge::at(end - Duration::from_millis(1)).is_next(part));
-        assert!(Edge::at(end).has(part));
+        let before = timeline.edge(end - Duration::from_millis(1));
+        assert!(!before.has(part) && before.is_next(part));
+        assert!(timeline.edge(end).has(part));
+    }
+
+    #[test]
+    fn an_origin_restarted_on_the_same_day_continues_the_stream() {
+        let noon = UNIX_EPOCH + Duration::from_secs(20_000 * DAY_SECONDS + DAY_SECONDS / 2);
+        let later = noon + Duration::from_secs(3_600);
+        assert_eq!(Timeline::joined_at(noon), Timeline::joined_at(later));
+        assert_eq!(
+            Timeline::joined_at(noon).edge(later).open_segment(),
+            (DAY_SECONDS + DAY_SECONDS / 2 + 3_600) / 2
+        );
+    }
+
+    #[test]
+    fn a_stream_joined_at_midnight_has_a_past() {
+        let midnight = UNIX_EPOCH + Duration::from_secs(20_000 * DAY_SECONDS);
+        let edge = Timeline::joined_at(midnight).edge(midnight);
+        assert_eq!(edge.window().count(), 6);
+        assert_eq!(edge.starts_at(edge.open_segment()), midnight);
+    }
+
+    #[test]
+    fn a_day_is_a_whole_number_of_loops() {
+        assert_eq!(DAY_SECONDS % (LOOP_SEGMENTS as u64 * SEGMENT_DURATION.as_secs()), 0);
     }
 
     #[test]
@@ -171,11 +215,12 @@ mod tests {
 
     #[test]
     fn times_before_the_epoch_and_numbers_past_the_end_do_no_harm() {
-        assert_eq!(Edge::at(UNIX_EPOCH - Duration::from_secs(5)).window(), 0..0);
+        let timeline = Timeline::joined_at(UNIX_EPOCH - Duration::from_secs(5));
+        assert_eq!(timeline.edge(UNIX_EPOCH - Duration::from_secs(5)).window(), 0..0);
         assert_eq!(PartNumber::new(u64::MAX, 0), None);
         let far = PartNumber::new(u64::MAX / 4, 3).unwrap();
         assert!(at_millis(1_000).is_too_far(far));
-        assert!(far.exists_at() > UNIX_EPOCH);
-        assert!(starts_at(u64::MAX) > UNIX_EPOCH);
+        assert!(timeline.exists_at(far) > UNIX_EPOCH);
+        assert!(at_millis(1_000).starts_at(u64::MAX) > UNIX_EPOCH);
     }
 }

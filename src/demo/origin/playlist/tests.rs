@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use super::*;
+use crate::demo::origin::timeline::Timeline;
 
 /// The open segment is 100 when this many milliseconds have passed; 96 and 108 start a loop.
 const SEGMENT_100: u64 = 200_000;
 
 fn edge(millis: u64) -> Edge {
-    Edge::at(UNIX_EPOCH + Duration::from_millis(millis))
+    Timeline::joined_at(UNIX_EPOCH).edge(UNIX_EPOCH + Duration::from_millis(millis))
 }
 
 fn lines_with<'a>(text: &'a str, start: &str) -> Vec<&'a str> {

@@ -49,7 +49,7 @@ impl Stats {
         for sample in text.lines().filter_map(Sample::parse) {
             match sample.name {
                 "forebay_requests_total" => stats.add_requests(&sample),
-                "forebay_origin_requests_total" if sample.label("reason") != "health" => {
+                "forebay_origin_requests_total" if sample.label("reason") != "health_check" => {
                     stats.origin_requests += sample.value;
                 }
                 "forebay_viewers" => stats.viewers += sample.value,
@@ -154,7 +154,7 @@ forebay_requests_total{site="*",kind="media_playlist",outcome="coalesced",code="
 forebay_requests_total{site="b,}\"\\",kind="segment",outcome="miss",code="200"} 3
 forebay_requests_total{site="*",kind="other",outcome="denied",code="403"} 7
 forebay_origin_requests_total{origin="demo",reason="miss"} 4
-forebay_origin_requests_total{origin="demo",reason="health"} 100
+forebay_origin_requests_total{origin="demo",reason="health_check"} 100
 forebay_viewers{site="*",stream="/live"} 12
 forebay_viewers{site="*",stream="/ll"} 1
 forebay_time_to_first_byte_seconds_bucket{site="*",kind="segment",outcome="hit",le="0.001"} 20

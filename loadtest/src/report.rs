@@ -20,7 +20,8 @@ const PEER_FAILURES_SHOWN_MAX: u64 = 5;
 #[derive(Clone, Debug)]
 struct Target {
     what: String,
-    measured: f64,
+    /// None when errors have spoiled the measurement.
+    measured: Option<f64>,
     at_most: f64,
     unit: &'static str,
 }
@@ -40,7 +41,7 @@ pub(crate) struct Report {
 
 impl Target {
     fn is_met(&self) -> bool {
-        self.measured <= self.at_most
+        self.measured.is_some_and(|measured| measured <= self.at_most)
     }
 
     fn word(&self) -> &'static str {
@@ -91,8 +92,8 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// A value that has a target.
-    pub(crate) fn target(&mut self, what: &str, measured: f64, at_most: f64, unit: &'static str) {
+    /// A value that has a target; none when errors have spoiled its measurement, which misses it.
+    pub(crate) fn target(&mut self, what: &str, measured: Option<f64>, at_most: f64, unit: &'static str) {
         self.targets.push(Target { what: what.to_owned(), measured, at_most, unit });
     }
 
@@ -128,7 +129,7 @@ impl Report {
                 .map(|t| {
                     vec![
                         t.what.clone(),
-                        number(t.measured),
+                        t.measured.map_or_else(|| "errors".into(), number),
                         number(t.at_most),
                         t.unit.into(),
                         t.word().into(),
@@ -212,13 +213,14 @@ mod tests {
     #[test]
     fn a_missed_target_is_no_failure_and_an_error_is() {
         let mut report = Report::new(json!({}));
-        report.target("x", 2.0, 1.0, "times");
-        report.target("y", 1.0, 1.0, "times");
+        report.target("x", Some(2.0), 1.0, "times");
+        report.target("z", None, 1.0, "times");
+        report.target("y", Some(1.0), 1.0, "times");
         assert_eq!(report.finish(None).unwrap(), ExitCode::SUCCESS);
         let json = report.as_json();
         assert_eq!(
-            (&json["targets"][0]["verdict"], &json["targets"][1]["verdict"]),
-            (&json!("missed"), &json!("met"))
+            [0, 1, 2].map(|index| json["targets"][index]["verdict"].clone()),
+            [json!("missed"), json!("missed"), json!("met")]
         );
         report.failure(Kind::Nginx, "wrong byte");
         assert_eq!(report.finish(None).unwrap(), ExitCode::SUCCESS);

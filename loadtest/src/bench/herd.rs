@@ -74,18 +74,25 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
     for kind in &plan.servers {
         let origin = Origin::start()?;
         let server = Server::start(*kind, &plan.setup("1GiB"), &origin).await?;
-        let (mut behind, mut asked) = (Vec::new(), 0);
+        let (mut behind, mut asked, mut errors) = (Vec::new(), 0, 0);
         for round in 0..rounds {
             let object = Object::new(&format!("herd-{round}"), object_bytes, Duration::from_millis(pace_ms));
             let outcome = stampede(server.http, &origin, &object, clients).await?;
             rows.push(row(*kind, round, &outcome, report));
             behind.push(milliseconds(&outcome.behind_origin_us, 0.5));
             asked = asked.max(outcome.origin_requests);
+            errors += outcome.errors.len();
         }
         if *kind == Kind::Forebay {
-            report.target("herd: origin requests", asked as f64, 1.0, "");
+            let measured = |value| (errors == 0).then_some(value);
+            report.target("herd: origin requests", measured(asked as f64), 1.0, "");
             let (median, _, _) = median_min_max(&behind);
-            report.target("herd: median first byte behind the origin's", median, BEHIND_ORIGIN_MS_MAX, "ms");
+            report.target(
+                "herd: median first byte behind the origin's",
+                measured(median),
+                BEHIND_ORIGIN_MS_MAX,
+                "ms",
+            );
         }
     }
     let header = [

@@ -176,7 +176,7 @@ fn print(name: &str, ratio_max: f64, servers: &[Server], samples: &[Vec<Sample>]
         let rate = cell(&ratios(|s| s.requests_per_second), 2);
         rows.push(vec!["forebay / nginx".into(), cell(&cpu, 2), cell(&cpu, 2), rate]);
         let (median, _, _) = median_min_max(&cpu);
-        report.target(&format!("{name} hit: CPU beside nginx's"), median, ratio_max, "times");
+        report.target(&format!("{name} hit: CPU beside nginx's"), Some(median), ratio_max, "times");
     }
     report.table(&[&format!("{name} hit"), "CPU µs/request", "CPU ms/GB", "requests/s"], &rows);
 }

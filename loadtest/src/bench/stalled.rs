@@ -143,6 +143,8 @@ async fn measure(
                 Err(error) => {
                     times.failed += 1;
                     report.failure(server.kind, &format!("stalled-reader: {}: {error:#}", protocol.as_str()));
+                    // Each further round might take as long as this one before it fails.
+                    return Ok(times);
                 }
             }
         }
@@ -200,7 +202,7 @@ fn row(kind: Kind, protocol: Protocol, times: &Times, report: &mut Report) -> Ve
     let (without, _, _) = median_min_max(&times.without);
     let (_, _, slowest) = median_min_max(&times.with_stalled);
     let complete = !times.with_stalled.is_empty() && !times.without.is_empty() && times.failed == 0;
-    let delay = if complete { slowest - without } else { f64::INFINITY };
+    let delay = complete.then_some(slowest - without);
     if kind == Kind::Forebay {
         report.target(&format!("stalled-reader: delay, {}", protocol.as_str()), delay, DELAY_MS_MAX, "ms");
     }
@@ -209,7 +211,7 @@ fn row(kind: Kind, protocol: Protocol, times: &Times, report: &mut Report) -> Ve
         protocol.as_str().to_owned(),
         cell(&times.without),
         cell(&times.with_stalled),
-        format!("{delay:.0}"),
+        delay.map_or_else(|| "-".to_owned(), |delay| format!("{delay:.0}")),
         times.failed.to_string(),
         times.origin_requests_max.to_string(),
     ]

@@ -1,7 +1,7 @@
 //! forebay: an edge CDN cache node for HLS. This is the map; ARCHITECTURE.md is the guide.
 //!
-//! The modules stand in the order a request meets them. One direction: a station imports what stands below it (types,
-//! configuration, clock), never a later station; `proxy` alone knows the order.
+//! The modules stand in the order a request meets them. One direction: a station imports what stands above it here
+//! (types, configuration, clock), never a later station; `proxy` alone knows the order.
 
 // What everything speaks in.
 pub mod asset;
@@ -9,14 +9,25 @@ pub mod clock;
 pub mod config;
 pub mod outcome;
 
-// The way of a request.
+// The way of a request: may it go on, what is it, what is held of it, who fetches it, and what is sent.
 pub mod admission;
+pub mod key;
+pub mod hls;
+pub mod store;
+pub mod cache;
 pub mod origin;
+pub mod site;
+pub mod coalesce;
+pub mod deliver;
 
-// What it tells, and to whom.
-pub mod admin;
+// What it tells.
 pub mod observe;
 
+// What puts the stations in order, and runs them: viewers' listeners and the operator's.
+pub mod proxy;
+pub mod server;
+pub mod admin;
+
 // Around it.
-pub mod cli;
 pub mod demo;
+pub mod cli;

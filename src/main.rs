@@ -1,3 +1,7 @@
-//! The forebay binary.
+//! The forebay binary: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    forebay::cli::run()
+}

@@ -19,6 +19,7 @@ const ORDER: &[&[&str]] = &[
     &["store"],
     &["cache"],
     &["origin"],
+    &["site"],
     &["coalesce"],
     &["deliver"],
     // What it tells.

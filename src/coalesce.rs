@@ -1,0 +1,248 @@
+//! One fetch per key: a request joins the fetch in flight, or starts it.
+//!
+//! A fetch belongs to no viewer: it runs as a task of its own ([`fill`]), and everybody who wants its object, the one
+//! who started it included, holds a [`Ticket`]. Requests wait for the answer's header only; bytes reach them through
+//! the growing body. A key whose answers may not be shared is remembered, so that nobody queues behind it.
+
+pub mod fill;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::config::model::Limits;
+use crate::key::Key;
+use crate::store::{Object, Store};
+
+pub use fill::{Failure, Job};
+
+/// Shards of the table of fetches in flight.
+const SHARDS: usize = 64;
+
+/// Keys remembered as uncacheable at most.
+const UNCACHEABLE_KEYS_MAX: usize = 65_536;
+
+/// The fetches in flight.
+pub struct Coalescer {
+    store: &'static Store,
+    clock: Clock,
+    limits: Limits,
+    flights: Box<[Mutex<HashMap<u128, Arc<Flight>>>]>,
+    /// Keys whose last answer could not be shared, and until when that is remembered.
+    uncacheable: Cache<u128, Instant>,
+}
+
+/// What a fetch has come to.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// The origin has been asked.
+    Asked,
+    /// Its answer is readable, growing or complete.
+    Answered(Arc<Object>),
+    /// The origin has confirmed what was held.
+    Confirmed(Arc<Object>),
+    /// Its answer is for the one who asked alone.
+    Unshared(Arc<Object>),
+    /// There is no answer.
+    Failed(Failure),
+}
+
+/// A fetch in flight.
+#[derive(Debug)]
+pub struct Flight {
+    key: Key,
+    state: watch::Sender<State>,
+    /// Requests that hold a ticket.
+    tickets: AtomicUsize,
+    /// Wakes the fill when the last ticket is given back.
+    deserted: Notify,
+    /// Nobody asked for it: it goes on without tickets.
+    background: bool,
+}
+
+/// A request's part in a fetch; held until the request has been answered whole.
+#[derive(Debug)]
+pub struct Ticket {
+    flight: Arc<Flight>,
+    /// Whether this request started the fetch.
+    pub started: bool,
+}
+
+/// What [`Coalescer::join`] found.
+#[derive(Debug)]
+pub enum Joined {
+    /// A fetch, started or joined.
+    Flight(Ticket),
+    /// One that ended between the caller's look-up and now.
+    Landed(Arc<Object>),
+    /// Too many requests wait for it already.
+    Full,
+}
+
+impl std::fmt::Debug for Coalescer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Coalescer").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Coalescer {
+    /// A table without fetches.
+    pub fn new(store: &'static Store, clock: Clock, limits: Limits) -> Arc<Coalescer> {
+        let flights = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let uncacheable = Cache::new(UNCACHEABLE_KEYS_MAX);
+        Arc::new(Coalescer { store, clock, limits, flights, uncacheable })
+    }
+
+    /// Joins the fetch for this key, or starts it with the job that `job` makes. `seen` is what the caller found held.
+    pub fn join(
+        self: &Arc<Self>,
+        hash: u128,
+        text: &str,
+        seen: Option<&Arc<Object>>,
+        job: impl FnOnce() -> Job,
+    ) -> Joined {
+        if self.is_uncacheable(hash) {
+            let flight = Flight::new(Key { hash, text: text.into() }, false);
+            return Joined::Flight(self.launch(flight, job()));
+        }
+        let mut flights = self.shard(hash).lock();
+        if let Some(flight) = flights.get(&hash).filter(|flight| &*flight.key.text == text) {
+            if flight.tickets.load(Ordering::Acquire) >= self.limits.waiters {
+                return Joined::Full;
+            }
+            return Joined::Flight(Ticket::take(flight, false));
+        }
+        // A fetch leaves the table after its object has come into the store: look there again.
+        let landed = self.store.get(hash, text);
+        if let Some(object) = landed.filter(|object| !seen.is_some_and(|seen| Arc::ptr_eq(seen, object))) {
+            return Joined::Landed(object);
+        }
+        let flight = Flight::new(Key { hash, text: text.into() }, false);
+        flights.insert(hash, Arc::clone(&flight));
+        drop(flights);
+        Joined::Flight(self.launch(flight, job()))
+    }
+
+    /// Fetches a key for this request alone.
+    pub fn fetch_alone(self: &Arc<Self>, key: Key, job: Job) -> Ticket {
+        self.launch(Flight::new(key, false), job)
+    }
+
+    /// Starts a fetch that nobody waits for, unless one is in flight.
+    pub fn refresh(self: &Arc<Self>, hash: u128, text: &str, job: impl FnOnce() -> Job) {
+        let mut flights = self.shard(hash).lock();
+        if !flights.contains_key(&hash) {
+            let flight = Flight::new(Key { hash, text: text.into() }, true);
+            flights.insert(hash, Arc::clone(&flight));
+            drop(flights);
+            self.launch(flight, job());
+        }
+    }
+
+    fn launch(self: &Arc<Self>, flight: Arc<Flight>, job: Job) -> Ticket {
+        let ticket = Ticket::take(&flight, true);
+        tokio::spawn(fill::run(Arc::clone(self), flight, job));
+        ticket
+    }
+
+    fn shard(&self, hash: u128) -> &Mutex<HashMap<u128, Arc<Flight>>> {
+        #[allow(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
+        let place = (hash >> 7) as usize % SHARDS;
+        &self.flights[place]
+    }
+
+    /// Takes a fetch out of the table, if it still stands there.
+    fn land(&self, flight: &Arc<Flight>) {
+        let mut flights = self.shard(flight.key.hash).lock();
+        if flights.get(&flight.key.hash).is_some_and(|held| Arc::ptr_eq(held, flight)) {
+            flights.remove(&flight.key.hash);
+        }
+    }
+
+    fn is_uncacheable(&self, hash: u128) -> bool {
+        let Some(until) = self.uncacheable.get(&hash) else { return false };
+        let remembered = Instant::now() < until;
+        if !remembered {
+            self.uncacheable.remove(&hash);
+        }
+        remembered
+    }
+
+    fn remember_uncacheable(&self, hash: u128) {
+        self.uncacheable.insert(hash, Instant::now() + self.limits.uncacheable_memory);
+    }
+}
+
+impl Flight {
+    fn new(key: Key, background: bool) -> Arc<Flight> {
+        Arc::new(Flight {
+            key,
+            state: watch::Sender::new(State::Asked),
+            tickets: AtomicUsize::new(0),
+            deserted: Notify::new(),
+            background,
+        })
+    }
+
+    fn publish(&self, state: State) {
+        self.state.send_replace(state);
+    }
+
+    /// Whether nobody wants it any more.
+    fn is_deserted(&self) -> bool {
+        !self.background && self.tickets.load(Ordering::Acquire) == 0
+    }
+
+    /// Resolves once nobody wants it any more.
+    async fn desertion(&self) {
+        loop {
+            let deserted = self.deserted.notified();
+            tokio::pin!(deserted);
+            deserted.as_mut().enable();
+            if self.is_deserted() {
+                return;
+            }
+            deserted.await;
+        }
+    }
+}
+
+impl Ticket {
+    fn take(flight: &Arc<Flight>, started: bool) -> Ticket {
+        flight.tickets.fetch_add(1, Ordering::AcqRel);
+        Ticket { flight: Arc::clone(flight), started }
+    }
+
+    /// Waits for the answer's header; None: it did not come within `wait`.
+    pub async fn answer(&self, wait: Option<Duration>) -> Option<State> {
+        let mut state = self.flight.state.subscribe();
+        let answered = state.wait_for(|state| !matches!(state, State::Asked));
+        match wait {
+            Some(wait) => tokio::time::timeout(wait, answered).await.ok()?,
+            None => answered.await,
+        }
+        // The sender lives as long as the ticket.
+        .ok()
+        .map(|state| state.clone())
+    }
+
+    /// The key of the fetch.
+    pub fn key(&self) -> &Key {
+        &self.flight.key
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.flight.tickets.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.flight.deserted.notify_waiters();
+        }
+    }
+}

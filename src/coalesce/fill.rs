@@ -1,0 +1,483 @@
+//! The fill: fetches one object from its origin and writes it to the store, whoever reads it meanwhile.
+//!
+//! What changes the cache goes through the engine's cache state machine ([`HttpCache`]) over the store: a miss or a
+//! stale hit, then a revalidation or a write. Readers never do.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::{Method, StatusCode};
+use parking_lot::Mutex;
+use pingora::http::ResponseHeader;
+use pingora_cache::meta::CacheMeta;
+use pingora_cache::{HitStatus, HttpCache};
+
+use super::{Coalescer, Flight, State};
+use crate::asset::Kind;
+use crate::cache::{Fetched, Policy, Times, Verdict, judge};
+use crate::config::model::Rule;
+use crate::hls::{self, PlaylistFacts};
+use crate::origin::{FetchReason, FetchRequest, Framing, OriginError, OriginGroup, OriginResponse};
+use crate::store::object::{Lifetime, charge};
+use crate::store::storage::{Admission, Hit, cache_key, cache_meta};
+use crate::store::{Body, Object, Reservation};
+
+/// Bytes of budget taken at a time for a body whose length is not known.
+const STEP_BYTES: u64 = 256 * 1024;
+
+/// What is to be fetched.
+#[derive(Clone)]
+pub struct Job {
+    /// Where from.
+    pub origin: Arc<OriginGroup>,
+    /// The site's rules.
+    pub rules: Arc<[Rule]>,
+    /// What the path names.
+    pub kind: Kind,
+    /// Whether it is a request that the origin holds until a playlist has grown (`_HLS_msn`).
+    pub blocking: bool,
+    /// What is held, and stale.
+    pub stale: Option<Arc<Object>>,
+}
+
+/// Why a fetch has no answer; the word and the status are what viewers and logs are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// 502, 503 or 504: which of them says who is at fault. Or the origin's own 5xx.
+    pub status: u16,
+    /// The word.
+    pub reason: &'static str,
+}
+
+impl Failure {
+    const NO_MEMORY: Failure = Failure { status: 503, reason: "no_memory" };
+    const INTERNAL: Failure = Failure { status: 502, reason: "internal" };
+    const UNASKED_304: Failure = Failure { status: 502, reason: "unasked_304" };
+    const BAD_PLAYLIST: Failure = Failure { status: 502, reason: "bad_playlist" };
+}
+
+impl From<&OriginError> for Failure {
+    fn from(error: &OriginError) -> Failure {
+        Failure { status: error.status(), reason: error.as_str() }
+    }
+}
+
+impl From<OriginError> for Failure {
+    fn from(error: OriginError) -> Failure {
+        tracing::warn!(%error, "origin failed");
+        Failure::from(&error)
+    }
+}
+
+/// Runs a fetch to its end. Whatever happens, it leaves the table, and nobody is left waiting.
+pub(super) async fn run(coalescer: Arc<Coalescer>, flight: Arc<Flight>, job: Job) {
+    let landing = Landing { coalescer, flight };
+    let fill = Fill { coalescer: &landing.coalescer, flight: &landing.flight, job: &job };
+    // Boxed: a fill's state is large, and most of its life is spent waiting.
+    if let Err(failure) = Box::pin(fill.fetch()).await {
+        landing.flight.publish(State::Failed(failure));
+    }
+}
+
+/// Takes a fetch out of the table when its task ends, even by a panic.
+struct Landing {
+    coalescer: Arc<Coalescer>,
+    flight: Arc<Flight>,
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.coalescer.land(&self.flight);
+        self.flight.state.send_if_modified(|state| {
+            let unanswered = matches!(state, State::Asked);
+            if unanswered {
+                *state = State::Failed(Failure::INTERNAL);
+            }
+            unanswered
+        });
+    }
+}
+
+struct Fill<'a> {
+    coalescer: &'a Coalescer,
+    flight: &'a Flight,
+    job: &'a Job,
+}
+
+/// An answer of which some or all of the body has been read already.
+struct Answer {
+    response: OriginResponse,
+    read: Vec<Bytes>,
+    /// Whether `read` is all of it.
+    whole: bool,
+    playlist: Option<PlaylistFacts>,
+}
+
+impl Fill<'_> {
+    async fn fetch(&self) -> Result<(), Failure> {
+        let response = self.ask().await?;
+        let status = response.header.status;
+        if status == StatusCode::NOT_MODIFIED {
+            let stale = self.job.stale.as_ref().ok_or(Failure::UNASKED_304)?;
+            return self.confirm(stale, &response.header).await;
+        }
+        if status.is_server_error() && self.held_bridges_error() {
+            return Err(Failure { status: status.as_u16(), reason: "origin_5xx" });
+        }
+        let answer = self.read_playlist(response).await?;
+        let kind = match answer.playlist {
+            Some(facts) if facts.multivariant => Kind::MultivariantPlaylist,
+            _ => self.job.kind,
+        };
+        let framed = answer.response.framing() != Framing::Close;
+        let unread = self.job.kind.is_playlist() && status == StatusCode::OK && answer.playlist.is_none();
+        match self.judge(&answer.response.header, kind, answer.playlist) {
+            Verdict::Keep(header, lifetime) if framed && !unread => self.keep(*header, lifetime, kind, answer).await,
+            Verdict::Keep(header, _) | Verdict::Pass(header, _) => self.pass(*header, kind, answer).await,
+        }
+    }
+
+    async fn ask(&self) -> Result<OriginResponse, Failure> {
+        let mut headers = HeaderMap::new();
+        if let Some(stale) = &self.job.stale {
+            if let Some(etag) = stale.etag() {
+                headers.insert(IF_NONE_MATCH, etag.clone());
+            }
+            if let Some(date) = stale.last_modified() {
+                headers.insert(IF_MODIFIED_SINCE, date.clone());
+            }
+        }
+        let reason = if headers.is_empty() { FetchReason::Miss } else { FetchReason::Revalidate };
+        let path_and_query = self.flight.key.target();
+        let request = FetchRequest { method: Method::GET, path_and_query, headers, reason };
+        Ok(self.job.origin.fetch(&request).await?)
+    }
+
+    fn judge(&self, header: &ResponseHeader, kind: Kind, playlist: Option<PlaylistFacts>) -> Verdict {
+        let target = self.flight.key.target();
+        let path = target.split('?').next().unwrap_or(target);
+        let rule = Policy::new(&self.job.rules, path, kind).for_answer(header.status.as_u16(), kind);
+        let now = self.coalescer.clock.now();
+        let times = Times::of(rule);
+        judge(&Fetched { header, kind, playlist, blocking: self.job.blocking, times: &times, now })
+    }
+
+    fn held_bridges_error(&self) -> bool {
+        let now = self.coalescer.clock.now();
+        self.job.stale.as_ref().is_some_and(|stale| stale.lifetime.bridges_error(now))
+    }
+
+    /// Reads a playlist whole, for its facts. One that is none never replaces a good one; without a good one to keep,
+    /// what the origin sent is passed on.
+    async fn read_playlist(&self, mut response: OriginResponse) -> Result<Answer, Failure> {
+        let mut answer_read = Vec::new();
+        if !self.job.kind.is_playlist() || response.header.status != StatusCode::OK {
+            return Ok(Answer { response, read: answer_read, whole: false, playlist: None });
+        }
+        let mut len = 0;
+        while let Some(data) = response.chunk().await? {
+            len += data.len() as u64;
+            answer_read.push(data);
+            if len > self.coalescer.limits.playlist {
+                tracing::warn!(key = %self.flight.key.text, "playlist longer than limits.playlist is passed on unread");
+                return Ok(Answer { response, read: answer_read, whole: false, playlist: None });
+            }
+        }
+        let mut text = BytesMut::new();
+        answer_read.iter().for_each(|data| text.extend_from_slice(data));
+        let playlist = match hls::read::read(&text) {
+            Ok(facts) => Some(facts),
+            Err(error) => {
+                tracing::warn!(key = %self.flight.key.text, %error, "origin sent a broken playlist");
+                if self.held_bridges_error() {
+                    return Err(Failure::BAD_PLAYLIST);
+                }
+                None
+            }
+        };
+        Ok(Answer { response, read: vec![text.freeze()], whole: true, playlist })
+    }
+
+    /// The origin confirmed what is held (RFC 9111 section 4.3.4): its body stays, its times are new.
+    async fn confirm(&self, stale: &Arc<Object>, received: &ResponseHeader) -> Result<(), Failure> {
+        let merged = merge_confirmed(&stale.header, received);
+        let playlist = stale.kind.is_playlist().then(|| facts_of(&stale.body)).flatten();
+        let (header, lifetime, kept) = match self.judge(&merged, stale.kind, playlist) {
+            Verdict::Keep(header, lifetime) => (header, lifetime, true),
+            Verdict::Pass(header, _) => (header, spent(self.coalescer.clock.now()), false),
+        };
+        let mut cache = self.engine_cache();
+        if let (true, Ok(Some((meta, hit)))) = (kept, cache.cache_lookup().await) {
+            let admission = Admission { kind: stale.kind, lifetime, reservation: Arc::default() };
+            cache.cache_found(meta, hit, HitStatus::Expired);
+            if let Err(error) = cache.revalidate_cache_meta(cache_meta((*header).clone(), admission)).await {
+                tracing::warn!(%error, "a confirmed object could not be kept");
+            }
+        } else if !kept {
+            self.coalescer.store.remove(self.flight.key.hash);
+        }
+        self.flight.publish(State::Confirmed(Arc::new(Object {
+            key: self.flight.key.clone(),
+            kind: stale.kind,
+            header: *header,
+            lifetime,
+            body: Arc::clone(&stale.body),
+            shared: kept,
+            hit_header: ArcSwapOption::empty(),
+        })));
+        Ok(())
+    }
+
+    /// Writes an answer to the store, readable from its header on.
+    async fn keep(
+        &self,
+        mut header: ResponseHeader,
+        lifetime: Lifetime,
+        kind: Kind,
+        answer: Answer,
+    ) -> Result<(), Failure> {
+        let store = self.coalescer.store;
+        let told = answer.length();
+        if let Some(len) = told {
+            // A static name and a number.
+            let _ = header.insert_header(CONTENT_LENGTH, len);
+        }
+        let bytes = charge(&self.flight.key, &header, told.unwrap_or(STEP_BYTES));
+        if bytes > store.object_bytes_max() {
+            return self.stream(header, lifetime, kind, true, answer).await;
+        }
+        if told.is_none() && self.coalescer.is_uncacheable(self.flight.key.hash) {
+            return self.stream(header, lifetime, kind, false, answer).await;
+        }
+        let reservation = store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
+        let reservation = Arc::new(Mutex::new(Some(reservation)));
+        let (mut cache, object) = self
+            .begin_write(cache_meta(header, Admission { kind, lifetime, reservation }))
+            .await
+            .ok_or(Failure::INTERNAL)?;
+        if answer.whole {
+            // Small, and here already: readers find it complete.
+            if self.write(&mut cache, &object, answer, told).await.is_some() {
+                self.finish_write(&mut cache).await;
+            }
+            self.flight.publish(State::Answered(object));
+        } else {
+            self.flight.publish(State::Answered(Arc::clone(&object)));
+            if self.write(&mut cache, &object, answer, told).await.is_some() {
+                self.finish_write(&mut cache).await;
+            }
+        }
+        // A write that is not finished breaks off here, with the state machine that holds it.
+        Ok(())
+    }
+
+    /// The engine's cache state machine, on this key.
+    fn engine_cache(&self) -> HttpCache {
+        let mut cache = HttpCache::new();
+        cache.enable(self.coalescer.store, None, None, None, None);
+        cache.set_cache_key(cache_key(&self.flight.key));
+        cache
+    }
+
+    /// Takes the state machine from a miss, or a stale hit, to a write in progress, and the object that is written.
+    async fn begin_write(&self, meta: CacheMeta) -> Option<(HttpCache, Arc<Object>)> {
+        let mut cache = self.engine_cache();
+        match cache.cache_lookup().await.ok().flatten() {
+            Some((held, hit)) => cache.cache_found(held, hit, HitStatus::Expired),
+            None => cache.cache_miss(),
+        }
+        cache.set_cache_meta(meta);
+        cache.set_miss_handler().await.ok()?;
+        let reader = cache.miss_body_reader()?;
+        let object = Arc::clone(&reader.as_any().downcast_ref::<Hit>()?.object);
+        Some((cache, object))
+    }
+
+    /// Writes the body as it comes. None: it broke off, or nobody wants it any more.
+    async fn write(
+        &self,
+        cache: &mut HttpCache,
+        object: &Arc<Object>,
+        mut answer: Answer,
+        told: Option<u64>,
+    ) -> Option<()> {
+        let mut room = told.is_none().then_some(STEP_BYTES);
+        let mut deserted = false;
+        for data in std::mem::take(&mut answer.read) {
+            self.write_piece(cache, object, data, &mut room).await?;
+        }
+        while !answer.whole {
+            tokio::select! {
+                chunk = answer.response.chunk() => match chunk {
+                    Ok(Some(data)) => self.write_piece(cache, object, data, &mut room).await?,
+                    Ok(None) => answer.whole = true,
+                    Err(error) => {
+                        tracing::warn!(key = %self.flight.key.text, %error, "a fetch broke off");
+                        return None;
+                    }
+                },
+                () = self.flight.desertion(), if !deserted => {
+                    deserted = true;
+                    if !self.goes_on(object, told) {
+                        return None;
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    async fn write_piece(
+        &self,
+        cache: &mut HttpCache,
+        object: &Arc<Object>,
+        data: Bytes,
+        room: &mut Option<u64>,
+    ) -> Option<()> {
+        if let Some(room) = room {
+            while *room < data.len() as u64 {
+                *room += STEP_BYTES;
+                object.body.hold(self.reserve_step(object).await?);
+            }
+            *room -= data.len() as u64;
+        }
+        cache.miss_handler()?.write_body(data, false).await.ok()
+    }
+
+    /// One step more for a body of untold length; None: it is too large to keep, or there is no memory.
+    async fn reserve_step(&self, object: &Object) -> Option<Reservation> {
+        let store = self.coalescer.store;
+        if object.charge(object.body.progress().0 + STEP_BYTES) > store.object_bytes_max() {
+            tracing::warn!(
+                key = %self.flight.key.text,
+                "an answer of untold length grew past limits.object_share: broken off; it streams through unkept for \
+                 limits.uncacheable_memory from now on"
+            );
+            self.coalescer.remember_uncacheable(self.flight.key.hash);
+            return None;
+        }
+        store.reserve(STEP_BYTES).await
+    }
+
+    async fn finish_write(&self, cache: &mut HttpCache) {
+        if let Err(error) = cache.finish_miss_handler().await {
+            tracing::warn!(key = %self.flight.key.text, %error, "a fetch ended short");
+        }
+    }
+
+    /// Whether a fetch that nobody wants any more is worth ending (`limits.abandon_below`).
+    fn goes_on(&self, object: &Object, told: Option<u64>) -> bool {
+        let (here, _) = object.body.progress();
+        let share = u64::from(self.coalescer.limits.abandon_below);
+        object.kind.is_playlist() || told.is_some_and(|told| here.saturating_mul(100) >= told.saturating_mul(share))
+    }
+
+    /// An answer that is not kept: for the one who asked, paced by its reader; its key is remembered.
+    async fn pass(&self, header: ResponseHeader, kind: Kind, answer: Answer) -> Result<(), Failure> {
+        self.coalescer.remember_uncacheable(self.flight.key.hash);
+        if !answer.response.header.status.is_server_error() {
+            self.coalescer.store.remove(self.flight.key.hash);
+        }
+        let lifetime = spent(self.coalescer.clock.now());
+        self.stream(header, lifetime, kind, false, answer).await
+    }
+
+    /// Streams a body through a bounded window, to one reader or to all who came in time.
+    async fn stream(
+        &self,
+        header: ResponseHeader,
+        lifetime: Lifetime,
+        kind: Kind,
+        shared: bool,
+        mut answer: Answer,
+    ) -> Result<(), Failure> {
+        let window = self.coalescer.limits.window;
+        let len = answer.length().unwrap_or(window);
+        // Behind the window stands the chunk that is being read, ahead of it the one that is being filled.
+        let bytes = charge(&self.flight.key, &header, len.min(2 * window) + 2 * STEP_BYTES);
+        let reservation = self.coalescer.store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
+        let body = Body::growing(Some(window), Some(reservation));
+        let object = Arc::new(Object {
+            key: self.flight.key.clone(),
+            kind,
+            header,
+            lifetime,
+            body: Arc::clone(&body),
+            shared,
+            hit_header: ArcSwapOption::empty(),
+        });
+        self.flight.publish(if shared { State::Answered(object) } else { State::Unshared(object) });
+        for data in std::mem::take(&mut answer.read) {
+            body.append(data);
+        }
+        tokio::select! {
+            ended = pump(&mut answer, &body) => if ended { body.finish() } else { body.fail() },
+            () = self.flight.desertion() => body.fail(),
+        }
+        Ok(())
+    }
+}
+
+/// Moves a body from the origin into a window. False: it broke off.
+async fn pump(answer: &mut Answer, body: &Body) -> bool {
+    while !answer.whole {
+        body.room().await;
+        match answer.response.chunk().await {
+            Ok(Some(data)) => body.append(data),
+            Ok(None) => answer.whole = true,
+            Err(error) => {
+                tracing::warn!(%error, "a transfer that is not kept broke off");
+                return false;
+            }
+        }
+    }
+    true
+}
+
+impl Answer {
+    /// The length of the body, where it is known.
+    fn length(&self) -> Option<u64> {
+        if self.whole {
+            return Some(self.read.iter().map(|data| data.len() as u64).sum());
+        }
+        match self.response.framing() {
+            Framing::Length(len) => Some(len),
+            Framing::NoBody => Some(0),
+            Framing::Chunked | Framing::Close => None,
+        }
+    }
+}
+
+/// The stored header with the fields of a 304 in place of its own, those of the body's form excepted (RFC 9111
+/// section 3.2).
+fn merge_confirmed(stored: &ResponseHeader, received: &ResponseHeader) -> ResponseHeader {
+    let mut merged = stored.clone();
+    let kept = ["content-length", "content-encoding", "content-type", "content-range", "etag", "vary", "set-cookie"];
+    for name in received.headers.keys().filter(|name| !kept.contains(&name.as_str())) {
+        merged.remove_header(name);
+        for value in received.headers.get_all(name) {
+            // A name and a value that came in a header fit into one.
+            let _ = merged.append_header(name, value);
+        }
+    }
+    merged
+}
+
+/// What a complete playlist says.
+fn facts_of(body: &Body) -> Option<PlaylistFacts> {
+    let text: Vec<u8> = body.chunks()?.concat();
+    hls::read::read(&text).ok()
+}
+
+/// The lifetime of what is used once.
+fn spent(now: SystemTime) -> Lifetime {
+    Lifetime {
+        created: now,
+        fresh_until: now,
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+    }
+}

@@ -1,0 +1,93 @@
+//! Writes an answer to the connection: header, then body chunk by chunk as it is there.
+//!
+//! A body that breaks off ends the transfer broken: over HTTP/1.1 the connection closes short of the announced length
+//! or without the last chunk, over HTTP/2 the stream is reset. That is the engine's doing on an error; this module only
+//! never ends such a body.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use http::{Method, StatusCode, Version};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::{Error, ErrorType, Result};
+
+use super::plan::Plan;
+use crate::store::{Object, Reader};
+
+/// Sends an object by its plan.
+///
+/// # Errors
+/// When the client or the body breaks off; bytes may have been sent.
+pub async fn object(
+    session: &mut ServerSession,
+    object: &Arc<Object>,
+    plan: Plan,
+    mut header: ResponseHeader,
+) -> Result<()> {
+    let request = session.req_header();
+    let headless = request.method == Method::HEAD
+        || matches!(plan, Plan::NotModified | Plan::Unsatisfiable(_))
+        || object.status() == StatusCode::NO_CONTENT;
+    if !headless && !header.headers.contains_key(CONTENT_LENGTH) && request.version == Version::HTTP_11 {
+        // Without it the engine would let the end of the connection end the body.
+        super::fields::set(&mut header, TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if headless {
+        return head(session, header).await;
+    }
+    let mut reader = Reader::new(Arc::clone(&object.body));
+    if let Plan::Part { start, end, .. } = plan {
+        reader.seek(start, Some(end));
+    }
+    session.write_response_header(Box::new(header)).await?;
+    body(session, &mut reader).await
+}
+
+/// Sends a header and nothing more.
+///
+/// # Errors
+/// When the client has gone.
+pub async fn head(session: &mut ServerSession, header: ResponseHeader) -> Result<()> {
+    session.write_response_header(Box::new(header)).await?;
+    session.write_response_body(Bytes::new(), true).await
+}
+
+/// Sends a header and a small body.
+///
+/// # Errors
+/// When the client has gone.
+pub async fn text(session: &mut ServerSession, header: ResponseHeader, body: Bytes) -> Result<()> {
+    if session.req_header().method == Method::HEAD || body.is_empty() {
+        return head(session, header).await;
+    }
+    session.write_response_header(Box::new(header)).await?;
+    session.write_response_body(body, true).await
+}
+
+/// Sends what a reader gives; the last chunk carries the end where it is known to be the last.
+async fn body(session: &mut ServerSession, reader: &mut Reader) -> Result<()> {
+    let broken = |error| Error::because(ErrorType::ReadError, "the body broke off", error);
+    let mut next = reader.next().await.map_err(broken)?;
+    while let Some(data) = next {
+        match reader.try_next().map_err(broken) {
+            Ok(Some(after)) => {
+                session.write_response_body(data, after.is_none()).await?;
+                if after.is_none() {
+                    return Ok(());
+                }
+                next = after;
+            }
+            Ok(None) => {
+                session.write_response_body(data, false).await?;
+                next = reader.next().await.map_err(broken)?;
+            }
+            Err(error) => {
+                session.write_response_body(data, false).await?;
+                return Err(error);
+            }
+        }
+    }
+    session.write_response_body(Bytes::new(), true).await
+}

@@ -1,0 +1,5 @@
+//! What the node knows of HLS: it reads the playlists that pass through it.
+
+pub mod read;
+
+pub use read::{PlaylistError, PlaylistFacts};

@@ -1,0 +1,137 @@
+//! What makes two requests the same: the key of an object.
+//!
+//! A key is the site, the path and the query parameters that count, sorted. Parameters that carry a token, CMCD or
+//! tracking never count; `_HLS_*` directives always do (RFC 8216bis section 6.2.5). The target asked of the origin is
+//! made from the same parts, so an origin's answer can depend on nothing that is not in the key.
+
+use std::cell::RefCell;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+/// Names of query parameters that never count unless a rule lists them.
+const TRACKING: [&str; 2] = ["fbclid", "gclid"];
+
+/// The seed of the hash: different in each process, so that nobody can prepare keys that collide.
+static SEED: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or(0x9E37_79B9_7F4A_7C15));
+
+/// A key: its 128-bit hash, and the text that it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Hash of `text`, seeded for this process.
+    pub hash: u128,
+    /// `SITE PATH?QUERY`: the site's place, then what the origin is asked for.
+    pub text: Box<str>,
+}
+
+impl Key {
+    /// What the origin is asked for: path and query.
+    pub fn target(&self) -> &str {
+        self.text.split_once(' ').map_or("/", |(_, target)| target)
+    }
+}
+
+/// Which query parameters count.
+#[derive(Clone, Copy)]
+pub struct QueryChoice<'a> {
+    /// A rule's `key.query`, in place of the default choice.
+    pub listed: Option<&'a [String]>,
+    /// Whether a parameter carries the site's token.
+    pub is_token: &'a dyn Fn(&str) -> bool,
+}
+
+impl QueryChoice<'_> {
+    fn counts(&self, parameter: &str) -> bool {
+        let name = parameter.split('=').next().unwrap_or_default();
+        if name.is_empty() || (self.is_token)(parameter) {
+            return false;
+        }
+        if name.starts_with("_HLS_") {
+            return true;
+        }
+        match self.listed {
+            Some(listed) => listed.iter().any(|kept| kept == name),
+            None => !is_noise(name),
+        }
+    }
+}
+
+/// Whether a parameter of this name says nothing about the object: CMCD or tracking.
+fn is_noise(name: &str) -> bool {
+    name.eq_ignore_ascii_case("CMCD") || name.starts_with("utm_") || TRACKING.contains(&name)
+}
+
+/// Calls `with` with the key of a request, made in a buffer that is used again: its hash and its text.
+pub fn with_key<T>(
+    site: usize,
+    path: &str,
+    query: Option<&str>,
+    choice: &QueryChoice<'_>,
+    with: impl FnOnce(u128, &str) -> T,
+) -> T {
+    thread_local! {
+        static BUFFER: RefCell<String> = const { RefCell::new(String::new()) };
+    }
+    BUFFER.with_borrow_mut(|text| {
+        text.clear();
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{site} {path}");
+        if let Some(query) = query {
+            append_query(text, query, choice);
+        }
+        with(xxh3_128_with_seed(text.as_bytes(), *SEED), text)
+    })
+}
+
+/// Appends `?` and the parameters that count, sorted by their text.
+fn append_query(text: &mut String, query: &str, choice: &QueryChoice<'_>) {
+    let mut kept: Vec<&str> = query.split('&').filter(|parameter| choice.counts(parameter)).collect();
+    kept.sort_unstable();
+    for (place, parameter) in kept.iter().enumerate() {
+        text.push(if place == 0 { '?' } else { '&' });
+        text.push_str(parameter);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::*;
+
+    fn text(query: Option<&str>, listed: Option<&[String]>) -> String {
+        let choice = QueryChoice { listed, is_token: &|parameter| parameter.starts_with("hdnts=") };
+        with_key(3, "/a/b.m3u8", query, &choice, |_, text| text.to_owned())
+    }
+
+    #[test]
+    fn token_cmcd_and_tracking_parameters_are_not_in_the_key() {
+        assert_eq!(text(Some("hdnts=exp=1~hmac=2&CMCD=sid&utm_source=x&fbclid=1&gclid=2&"), None), "3 /a/b.m3u8");
+        assert_eq!(text(None, None), "3 /a/b.m3u8");
+    }
+
+    #[test]
+    fn other_parameters_are_in_the_key_sorted() {
+        assert_eq!(text(Some("b=2&a=1&b=1"), None), "3 /a/b.m3u8?a=1&b=1&b=2");
+    }
+
+    #[test]
+    fn directives_of_low_latency_hls_are_always_in_the_key() {
+        assert_eq!(
+            text(Some("_HLS_part=1&x=1&_HLS_msn=9"), Some(&["lang".to_owned()])),
+            "3 /a/b.m3u8?_HLS_msn=9&_HLS_part=1"
+        );
+    }
+
+    #[test]
+    fn a_rule_replaces_the_choice() {
+        assert_eq!(text(Some("utm_x=1&lang=de&q=1"), Some(&["lang".to_owned()])), "3 /a/b.m3u8?lang=de");
+    }
+
+    #[test]
+    fn a_key_knows_its_target() {
+        let key = Key { hash: 0, text: "3 /a b?x=1".into() };
+        assert_eq!(key.target(), "/a b?x=1");
+    }
+}

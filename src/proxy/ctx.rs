@@ -1,0 +1,65 @@
+//! What is known of one request while it passes the stations, until its record is made.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::asset::Kind;
+use crate::observe::Denial;
+use crate::origin::UpstreamPeer;
+use crate::outcome::Outcome;
+use crate::site::Site;
+
+/// One request.
+pub struct RequestCtx {
+    /// When its header had been read.
+    pub begun: Instant,
+    /// The same, as time of day.
+    pub started: SystemTime,
+    /// Whose rules apply.
+    pub site: Option<Arc<Site>>,
+    /// What it asks for.
+    pub kind: Kind,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why admission refused it.
+    pub denial: Option<Denial>,
+    /// Why it could not be answered, or broke off.
+    pub error: Option<&'static str>,
+    /// The client, after trusted proxies.
+    pub client: IpAddr,
+    /// The token's session.
+    pub session: Option<String>,
+    /// When the first byte of the answer was about to be sent.
+    pub first_byte: Option<Instant>,
+    /// Time spent waiting for another request's fetch.
+    pub coalesce_wait: Option<Duration>,
+    /// Age and freshness left of the object, in seconds.
+    pub age_and_ttl: Option<(i64, i64)>,
+    /// The origin server that a pass-through request goes to, and its turn there.
+    pub upstream: Option<UpstreamPeer>,
+    /// Servers tried for a pass-through request.
+    pub attempts: u32,
+}
+
+impl RequestCtx {
+    /// Nothing known yet.
+    pub fn new(now: SystemTime) -> RequestCtx {
+        RequestCtx {
+            begun: Instant::now(),
+            started: now,
+            site: None,
+            kind: Kind::Other,
+            outcome: Outcome::Error,
+            denial: None,
+            error: None,
+            client: IpAddr::from([0, 0, 0, 0]),
+            session: None,
+            first_byte: None,
+            coalesce_wait: None,
+            age_and_ttl: None,
+            upstream: None,
+            attempts: 0,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Makes the record of a finished request.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use http::header::{RANGE, USER_AGENT};
+use pingora::Error;
+use pingora::proxy::Session;
+
+use super::{RequestCtx, host};
+use crate::observe::{Observer, Protocol, Record};
+
+/// Tells the observer of a request that has ended. The token is in nothing that is told.
+pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Error>, ctx: &RequestCtx) {
+    let ended = Instant::now();
+    let header = session.req_header();
+    let site = ctx.site.as_deref();
+    let policy = site.and_then(|site| site.token.as_deref());
+    // Where no site matched, no policy says what of the target is a token: none of it is told.
+    let path = if site.is_some() { header.uri.path() } else { "" };
+    let path = policy.map_or(path, |policy| policy.strip_path(path).1);
+    let query = header.uri.query().filter(|_| site.is_some()).map(|query| policy.map_or(Cow::Borrowed(query), |policy| policy.strip_query(query)));
+    let cmcd = query.as_deref().and_then(cmcd_of).or_else(|| cmcd_headers(session));
+    let query = query.map(without_cmcd).filter(|query| !query.is_empty());
+    let text = |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let record = Record {
+        site: site.map(|site| site.place),
+        site_name: site.map_or("", |site| &site.name),
+        kind: ctx.kind,
+        outcome: ctx.outcome,
+        status: session.response_written().map_or(0, |written| written.status.as_u16()),
+        denial: ctx.denial,
+        error: ctx.error,
+        method: header.method.as_str(),
+        host: host(header),
+        path,
+        query: query.as_deref(),
+        protocol: if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 },
+        tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+        client: ctx.client,
+        range: text(RANGE),
+        bytes: session.body_bytes_sent() as u64,
+        first_byte: ctx.first_byte.map(|at| at.duration_since(ctx.begun)),
+        total: ended.duration_since(ctx.begun),
+        coalesce_wait: ctx.coalesce_wait,
+        age_s: ctx.age_and_ttl.map(|(age, _)| age),
+        ttl_s: ctx.age_and_ttl.map(|(_, ttl)| ttl),
+        session: ctx.session.as_deref(),
+        cmcd: cmcd.as_deref(),
+        user_agent: text(USER_AGENT),
+        aborted: error.is_some(),
+        started: ctx.started,
+    };
+    observer.record(&record, ended);
+}
+
+fn is_cmcd(parameter: &str) -> bool {
+    parameter.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("CMCD="))
+}
+
+fn cmcd_of(query: &str) -> Option<String> {
+    let value = query.split('&').find(|parameter| is_cmcd(parameter))?.get(5..)?;
+    Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+fn cmcd_headers(session: &Session) -> Option<String> {
+    let headers = &session.req_header().headers;
+    let names = ["cmcd-request", "cmcd-object", "cmcd-status", "cmcd-session"];
+    let values: Vec<&str> = names.iter().filter_map(|name| headers.get(*name)?.to_str().ok()).collect();
+    (!values.is_empty()).then(|| values.join(","))
+}
+
+fn without_cmcd(query: Cow<'_, str>) -> Cow<'_, str> {
+    if !query.split('&').any(is_cmcd) {
+        return query;
+    }
+    Cow::Owned(query.split('&').filter(|parameter| !is_cmcd(parameter)).collect::<Vec<_>>().join("&"))
+}

@@ -1,0 +1,285 @@
+//! Runs a node: binds its addresses, starts its stations, drains and ends.
+//!
+//! Every address is bound before anything is started, so that a node either starts whole or not at all. Viewers are
+//! served on threads of their own; the operator's listener and health checks run beside them.
+
+mod connections;
+mod listen;
+pub mod tls;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pingora::apps::ServerApp;
+use pingora::server::configuration::ServerConf;
+use pingora_proxy::http_proxy;
+use tokio::runtime::Runtime;
+use tokio::sync::{Notify, watch};
+
+use crate::admin::{self, AdminState, Readiness};
+use crate::clock::Clock;
+use crate::coalesce::Coalescer;
+use crate::config::model::Config;
+use crate::observe::{AccessLog, Metrics, Observer, Viewers, log};
+use crate::origin::{OriginFamilies, OriginSetupError, Origins};
+use crate::proxy::Edge;
+use crate::site::Sites;
+use crate::store::{Store, StoreMetrics};
+use connections::{Connections, Counted};
+
+/// How often a draining node looks whether its connections have ended.
+const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// Bytes of a connection's read buffer: a request header of ordinary size.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Bytes of a connection's write buffer: a header and a small body leave in one write.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Idle connections of the engine's own upstream path.
+const UPSTREAM_POOL_CONNECTIONS: usize = 128;
+
+/// Why a node cannot start. Nothing has been started then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("{key}: {address} cannot be bound: {source}; free the address, or choose another")]
+    Bind {
+        /// The configuration key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A certificate or its key cannot be used.
+    #[error("server.https: {0}; name a PEM certificate chain and its key")]
+    Tls(String),
+    /// An origin group cannot be set up.
+    #[error(transparent)]
+    Origin(#[from] OriginSetupError),
+    /// The access log cannot be opened.
+    #[error("log.access: {0}; name a file that can be appended to, \"stdout\" or \"off\"")]
+    AccessLog(std::io::Error),
+    /// A metric is registered twice.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// Threads cannot be started.
+    #[error("threads: {0}")]
+    Threads(std::io::Error),
+}
+
+/// A running node.
+pub struct Node {
+    http: Vec<SocketAddr>,
+    https: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    drain: Arc<Drain>,
+    observer: Arc<Observer>,
+    viewers_runtime: Option<Runtime>,
+    control_runtime: Option<Runtime>,
+    drain_timeout: Duration,
+    connections: Arc<Connections>,
+}
+
+/// Tells a node to stop; may be told more than once.
+pub struct Drain {
+    stop: watch::Sender<bool>,
+    asked: Notify,
+    readiness: Arc<Readiness>,
+}
+
+impl Drain {
+    /// Stops accepting, and has [`Node::stopped`] return.
+    pub fn start(&self) {
+        self.readiness.set_draining();
+        self.stop.send_replace(true);
+        self.asked.notify_one();
+    }
+}
+
+impl Node {
+    /// Binds every address and starts the node. `config` is checked already.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing has been started then.
+    pub fn start(config: Config, clock: Clock) -> Result<Node, StartError> {
+        let sockets = listen::bind(&config.server)?;
+        let tls = tls::settings(&config.server)?;
+        let sites: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
+        let metrics = Metrics::new(&sites)?;
+        let families = OriginFamilies::new(metrics.registry())?;
+        let origins = Origins::new(&config.origins, &families)?;
+        let viewers = Viewers::new(&sites, Instant::now());
+        viewers.register(metrics.registry())?;
+        let access_log = AccessLog::start(&config.log.access, config.log.queue, metrics.access_log_dropped())
+            .map_err(StartError::AccessLog)?;
+        let observer = Arc::new(Observer { metrics: Arc::clone(&metrics), access_log, viewers });
+        let store_metrics = StoreMetrics::new(metrics.registry())?;
+        // The engine's storage interface asks for a store that lives as long as the process.
+        let store: &'static Store =
+            Box::leak(Box::new(Store::new(config.store.memory, config.limits.object_share, store_metrics)));
+        let control_runtime = runtime("forebay-control", 1)?;
+        let threads = config.server.threads.map_or_else(cores, std::num::NonZero::get);
+        let viewers_runtime = runtime("forebay", threads)?;
+
+        let (stop, stopping) = watch::channel(false);
+        let readiness = Arc::new(Readiness::new());
+        let drain = Arc::new(Drain { stop, asked: Notify::new(), readiness: Arc::clone(&readiness) });
+        let connections = Connections::new(&metrics, config.limits.connections);
+        let edge = Edge {
+            sites: Sites::new(&config, &origins),
+            store,
+            coalescer: Coalescer::new(store, clock.clone(), config.limits.clone()),
+            observer: Arc::clone(&observer),
+            clock,
+            server: config.server.clone(),
+            limits: config.limits.clone(),
+        };
+        {
+            // Health checks end with the stop signal; fetches of a draining node go on without them.
+            let _entered = control_runtime.enter();
+            origins.start_health_checks(&stopping);
+        }
+        let node = Node {
+            http: sockets.http_addresses(),
+            https: sockets.https_addresses(),
+            admin: sockets.admin_address(),
+            drain: Arc::clone(&drain),
+            observer,
+            drain_timeout: config.server.drain_timeout,
+            connections: Arc::clone(&connections),
+            viewers_runtime: None,
+            control_runtime: None,
+        };
+        let admin_listener = sockets.serve(&viewers_runtime, &stopping, tls, counted(edge, &config, &connections));
+        if let Some(listener) = admin_listener {
+            let state = admin_state(&config, metrics, store, &readiness, &drain);
+            let closed = stopped_for_good(Arc::clone(&connections));
+            control_runtime.spawn(async move {
+                if let Err(error) = admin::serve(listener, state, closed).await {
+                    tracing::error!(%error, "the admin listener ended");
+                }
+            });
+        }
+        node.announce();
+        readiness.set_started();
+        log::ready();
+        Ok(Node { viewers_runtime: Some(viewers_runtime), control_runtime: Some(control_runtime), ..node })
+    }
+
+    /// Addresses of the plaintext listeners, with the ports really bound.
+    pub fn http_addresses(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// Addresses of the TLS listeners.
+    pub fn https_addresses(&self) -> &[SocketAddr] {
+        &self.https
+    }
+
+    /// Address of the operator's listener.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// What stops the node.
+    pub fn drain(&self) -> Arc<Drain> {
+        Arc::clone(&self.drain)
+    }
+
+    /// Opens the access log's file anew, after it was renamed.
+    pub fn reopen_access_log(&self) {
+        self.observer.access_log.reopen();
+    }
+
+    /// Returns when somebody has asked the node to stop.
+    pub async fn stopped(&self) {
+        self.drain.asked.notified().await;
+    }
+
+    /// Stops accepting, waits until connections have ended (at most `server.drain_timeout`), and ends.
+    pub async fn shutdown(mut self) {
+        self.drain.start();
+        let deadline = Instant::now() + self.drain_timeout;
+        while self.connections.open() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+        let left = self.connections.open();
+        if left > 0 {
+            tracing::warn!(connections = left, "drain_timeout has passed: connections are cut");
+        }
+        self.connections.close_for_good();
+        let runtimes = [self.viewers_runtime.take(), self.control_runtime.take()];
+        runtimes.into_iter().flatten().for_each(Runtime::shutdown_background);
+        let observer = Arc::clone(&self.observer);
+        // Writing what is queued may block.
+        let written = tokio::task::spawn_blocking(move || observer.access_log.close()).await;
+        if !matches!(written, Ok(true)) {
+            tracing::warn!("access lines were left unwritten");
+        }
+    }
+
+    fn announce(&self) {
+        self.http.iter().for_each(|address| log::listening("http", *address));
+        self.https.iter().for_each(|address| log::listening("https", *address));
+        self.admin.iter().for_each(|address| log::listening("admin", *address));
+    }
+}
+
+/// The engine around the data plane, with its connections counted.
+fn counted(edge: Edge, config: &Config, connections: &Arc<Connections>) -> impl ServerApp + Send + Sync + 'static {
+    let conf = ServerConf {
+        max_retries: 2,
+        upstream_keepalive_pool_size: UPSTREAM_POOL_CONNECTIONS,
+        ..ServerConf::default()
+    };
+    let mut proxy = http_proxy(&Arc::new(conf), edge);
+    let options = proxy.server_options.get_or_insert_default();
+    options.h2c = config.server.h2c;
+    options.h2_idle_timeout = Some(config.server.idle_timeout);
+    Counted::new(proxy, Arc::clone(connections))
+}
+
+fn admin_state(
+    config: &Config,
+    metrics: Arc<Metrics>,
+    store: &'static Store,
+    readiness: &Arc<Readiness>,
+    drain: &Arc<Drain>,
+) -> AdminState {
+    let drain = Arc::clone(drain);
+    AdminState {
+        metrics,
+        readiness: Arc::clone(readiness),
+        token: config.server.admin_token.clone(),
+        drain: Arc::new(move || drain.start()),
+        collectors: vec![Box::new(|| store.update_gauges())],
+    }
+}
+
+async fn stopped_for_good(connections: Arc<Connections>) {
+    connections.closed_for_good().await;
+}
+
+fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .map_err(StartError::Threads)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+impl Connections {
+    /// Connections open now.
+    fn open(&self) -> usize {
+        self.count().load(Ordering::Acquire)
+    }
+}

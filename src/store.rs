@@ -1,0 +1,250 @@
+//! Keeps objects in memory, within a hard budget.
+//!
+//! Complete objects stand in an index with S3-FIFO-like eviction (`quick_cache`); whatever is in flight, or evicted but
+//! still being read, counts in the same budget. The engine's cache state machine writes through [`storage`]; look-ups
+//! of requests take [`Store::get`], which copies nothing.
+
+pub mod body;
+pub mod budget;
+pub mod object;
+pub mod storage;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus::core::Collector;
+use prometheus::{IntCounter, IntGauge, Opts, Registry};
+use quick_cache::sync::Cache;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+
+pub use body::{Body, BodyError, Reader};
+pub use budget::{Budget, Reservation};
+pub use object::{Lifetime, Object};
+
+/// Bytes of budget per shard of the index, at least: a smaller shard would evict for want of room in itself alone.
+const SHARD_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Shards of the index at most: one object may take a tenth of the budget, and must fit its shard.
+const SHARDS_MAX: u64 = 8;
+
+/// Expected size of an object, for the first size of the index's tables.
+const TYPICAL_OBJECT_BYTES: u64 = 256 * 1024;
+
+/// How long a fill waits for memory that slow readers of evicted objects hold.
+pub const MEMORY_WAIT: Duration = Duration::from_secs(5);
+
+/// The memory tier.
+pub struct Store {
+    index: Cache<u128, Arc<Object>, Charge, BuildHasherDefault<KeyIsHash>, Evictions>,
+    budget: Arc<Budget>,
+    /// Largest object that is kept, in bytes.
+    object_bytes_max: u64,
+    /// Objects being written through the engine's storage interface, by their write tag.
+    growing: Mutex<HashMap<u64, Arc<Object>>>,
+    next_tag: AtomicU64,
+    filler: AtomicU64,
+    metrics: StoreMetrics,
+}
+
+/// What the store tells: bytes and objects held, and objects evicted.
+#[derive(Clone, Debug)]
+pub struct StoreMetrics {
+    bytes: IntGauge,
+    capacity: IntGauge,
+    objects: IntGauge,
+    evictions: IntCounter,
+    shed: IntCounter,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("budget", &self.budget).field("objects", &self.index.len()).finish()
+    }
+}
+
+impl StoreMetrics {
+    /// Registers the store's metrics.
+    ///
+    /// # Errors
+    /// When they are registered already.
+    pub fn new(registry: &Registry) -> Result<StoreMetrics, prometheus::Error> {
+        let memory = |name: &str, help: &str| Opts::new(name, help).const_label("tier", "memory");
+        let evicted = |reason: &str| {
+            let help = "Objects removed from the cache, by reason.";
+            IntCounter::with_opts(memory("forebay_cache_evictions_total", help).const_label("reason", reason))
+        };
+        let metrics = StoreMetrics {
+            bytes: IntGauge::with_opts(memory(
+                "forebay_cache_bytes",
+                "Bytes of the memory budget in use: kept, in flight, and evicted but still read.",
+            ))?,
+            capacity: IntGauge::with_opts(memory("forebay_cache_capacity_bytes", "The budget, in bytes."))?,
+            objects: IntGauge::with_opts(memory("forebay_cache_objects", "Complete objects held."))?,
+            evictions: evicted("size")?,
+            shed: evicted("no_memory")?,
+        };
+        let all: [Box<dyn Collector>; 5] = [
+            Box::new(metrics.bytes.clone()),
+            Box::new(metrics.capacity.clone()),
+            Box::new(metrics.objects.clone()),
+            Box::new(metrics.evictions.clone()),
+            Box::new(metrics.shed.clone()),
+        ];
+        all.into_iter().try_for_each(|collector| registry.register(collector))?;
+        Ok(metrics)
+    }
+}
+
+impl Store {
+    /// A store of `memory` bytes, in which one object may take at most `object_share` percent.
+    pub fn new(memory: u64, object_share: u8, metrics: StoreMetrics) -> Store {
+        let shards_by_share = (100 / u64::from(object_share.max(1))).clamp(1, SHARDS_MAX);
+        let shards = (memory / SHARD_BYTES).clamp(1, shards_by_share);
+        // The library takes a power of two: the next lower one.
+        let shards = 1_usize << shards.ilog2();
+        let items = usize::try_from(memory / TYPICAL_OBJECT_BYTES).unwrap_or(usize::MAX).max(64);
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(items)
+            .weight_capacity(memory)
+            .shards(shards)
+            .build();
+        let evictions = Evictions(metrics.evictions.clone());
+        let index = match options {
+            Ok(options) => Cache::with_options(options, Charge, BuildHasherDefault::default(), evictions),
+            // Only missing options are refused, and both are given.
+            Err(_) => Cache::with(items, memory, Charge, BuildHasherDefault::default(), evictions),
+        };
+        metrics.capacity.set(i64::try_from(memory).unwrap_or(i64::MAX));
+        Store {
+            index,
+            budget: Budget::new(memory),
+            object_bytes_max: memory / 100 * u64::from(object_share),
+            growing: Mutex::default(),
+            next_tag: AtomicU64::new(1),
+            filler: AtomicU64::new(0),
+            metrics,
+        }
+    }
+
+    /// The object under this key, fresh or stale. Two keys of one hash are told apart by their text.
+    pub fn get(&self, hash: u128, text: &str) -> Option<Arc<Object>> {
+        self.index.get(&hash).filter(|object| &*object.key.text == text)
+    }
+
+    /// Keeps a complete object in place of what stands under its key.
+    pub fn insert(&self, object: Arc<Object>) {
+        self.index.insert(object.key.hash, object);
+    }
+
+    /// Removes the object under this key.
+    pub fn remove(&self, hash: u128) -> bool {
+        self.index.remove(&hash).is_some()
+    }
+
+    /// Largest object that is kept, in bytes.
+    pub fn object_bytes_max(&self) -> u64 {
+        self.object_bytes_max
+    }
+
+    /// The budget that every body counts in.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Takes `bytes` of the budget, evicting what is least wanted, and waits up to [`MEMORY_WAIT`] for readers to let
+    /// go of what is evicted already. None: there is no room.
+    pub async fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        let deadline = tokio::time::Instant::now() + MEMORY_WAIT;
+        loop {
+            let freed = self.budget.freed();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if let Some(reservation) = self.take_evicting(bytes) {
+                return Some(reservation);
+            }
+            if tokio::time::timeout_at(deadline, freed).await.is_err() {
+                self.metrics.shed.inc();
+                return None;
+            }
+        }
+    }
+
+    /// Sets the gauges to what is held now; called before metrics are read.
+    pub fn update_gauges(&self) {
+        self.metrics.bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
+        self.metrics.objects.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Tries to take bytes, evicting shard by shard. What the index evicts is free at once unless it is being read.
+    fn take_evicting(&self, bytes: u64) -> Option<Reservation> {
+        let rounds = 4 * self.index.num_shards();
+        for _ in 0..rounds {
+            if let Some(reservation) = self.budget.try_take(bytes) {
+                return Some(reservation);
+            }
+            self.make_room(bytes);
+        }
+        self.budget.try_take(bytes)
+    }
+
+    /// Has the index evict what is least wanted in one shard, by room for an object of `bytes` that goes at once.
+    fn make_room(&self, bytes: u64) {
+        let place = u128::from(self.filler.fetch_add(1, Ordering::Relaxed));
+        // Spread over the shards: the index takes the middle bits of the key for the shard.
+        let hash = place.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) | 1;
+        self.index.insert(hash, Arc::new(storage::filler(hash, bytes.min(self.index.shard_capacity()))));
+        self.index.remove(&hash);
+    }
+}
+
+/// Weighs an object by the bytes it was charged with.
+#[derive(Clone)]
+struct Charge;
+
+impl Weighter<u128, Arc<Object>> for Charge {
+    fn weight(&self, _key: &u128, object: &Arc<Object>) -> u64 {
+        object.charge(object.body.progress().0)
+    }
+}
+
+/// Counts evictions.
+#[derive(Clone)]
+struct Evictions(IntCounter);
+
+impl Lifecycle<u128, Arc<Object>> for Evictions {
+    type RequestState = Vec<Arc<Object>>;
+
+    // Evicted objects are collected, so that their bodies are freed after the shard's lock.
+    fn on_evict(&self, state: &mut Self::RequestState, _key: u128, object: Arc<Object>) {
+        self.0.inc();
+        state.push(object);
+    }
+}
+
+/// The key is a hash already.
+#[derive(Default)]
+struct KeyIsHash(u64);
+
+impl Hasher for KeyIsHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "folds 128 bits of hash into 64")]
+    fn write_u128(&mut self, hash: u128) {
+        self.0 = (hash >> 64) as u64 ^ hash as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,339 @@
+//! The body of an object, growing or complete: one writer, any number of readers, no copy for any of them.
+//!
+//! Bytes are readable as they arrive. They are kept in chunks of [`CHUNK_BYTES`]; what has arrived since the last full
+//! chunk stands in the pieces it came in. A complete body is read without a lock. A body with a *window* is not kept:
+//! its writer waits while its foremost reader is a window behind, and a reader that is a window behind the foremost one
+//! has lost its place.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::budget::Reservation;
+
+/// Bytes of a full chunk: what a reader is handed at most at once.
+pub const CHUNK_BYTES: usize = 256 * 1024;
+
+/// Why a body cannot be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The fetch that fills it ended before its end.
+    #[error("the fetch broke off")]
+    Broken,
+    /// The reader is further behind than the window of a body that is not kept.
+    #[error("the reader fell behind the window")]
+    FellBehind,
+}
+
+/// A body. See the module's documentation.
+#[derive(Debug)]
+pub struct Body {
+    growing: Mutex<Growing>,
+    complete: OnceLock<Complete>,
+    /// Wakes readers: more bytes, or the end.
+    arrived: Notify,
+    /// Wakes the writer of a windowed body: the foremost reader moved.
+    moved: Notify,
+    /// Highest offset any reader has got to.
+    foremost: AtomicU64,
+    /// Bytes kept behind the foremost reader; None: all are kept.
+    window: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Growing {
+    /// Offset of the first byte still held.
+    base: u64,
+    /// Bytes arrived in all.
+    len: u64,
+    chunks: Vec<Bytes>,
+    /// What has arrived since the last full chunk.
+    pieces: Vec<Bytes>,
+    pieces_len: usize,
+    broken: bool,
+    ended: bool,
+    reservation: Option<Reservation>,
+}
+
+#[derive(Debug)]
+struct Complete {
+    chunks: Box<[Bytes]>,
+    len: u64,
+    /// Held until the last reader has gone.
+    _reservation: Option<Reservation>,
+}
+
+impl Body {
+    /// An empty body to be written; `reservation` is held as long as the body lives.
+    pub fn growing(window: Option<u64>, reservation: Option<Reservation>) -> Arc<Body> {
+        Arc::new(Body {
+            growing: Mutex::new(Growing { reservation, ..Growing::default() }),
+            complete: OnceLock::new(),
+            arrived: Notify::new(),
+            moved: Notify::new(),
+            foremost: AtomicU64::new(0),
+            window,
+        })
+    }
+
+    /// A complete body that claims `len` bytes and has none: something to weigh, never to read.
+    pub(super) fn of_weight(len: u64) -> Arc<Body> {
+        let body = Body::growing(None, None);
+        let _ = body.complete.set(Complete { chunks: Box::default(), len, _reservation: None });
+        body
+    }
+
+    /// Bytes there are so far, and whether that is all.
+    pub fn progress(&self) -> (u64, bool) {
+        if let Some(complete) = self.complete.get() {
+            return (complete.len, true);
+        }
+        let growing = self.growing.lock();
+        (growing.len, growing.ended)
+    }
+
+    /// Whether all of it is there.
+    pub fn is_complete(&self) -> bool {
+        self.complete.get().is_some()
+    }
+
+    /// The whole of a complete body, in its chunks.
+    pub fn chunks(&self) -> Option<&[Bytes]> {
+        self.complete.get().map(|complete| &*complete.chunks)
+    }
+
+    /// Adds bytes to what the body holds in the budget.
+    pub fn hold(&self, more: Reservation) {
+        let mut growing = self.growing.lock();
+        match &mut growing.reservation {
+            Some(held) => held.absorb(more),
+            none => *none = Some(more),
+        }
+    }
+
+    /// Appends bytes and wakes the readers.
+    pub fn append(&self, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        {
+            let mut growing = self.growing.lock();
+            growing.len += data.len() as u64;
+            growing.push(data);
+            if let Some(window) = self.window {
+                growing.forget_before(self.foremost.load(Ordering::Acquire).saturating_sub(window));
+            }
+        }
+        self.arrived.notify_waiters();
+    }
+
+    /// Waits until a windowed body has room for more; any other body always has.
+    pub async fn room(&self) {
+        let Some(window) = self.window else { return };
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            moved.as_mut().enable();
+            let len = self.growing.lock().len;
+            if len.saturating_sub(self.foremost.load(Ordering::Acquire)) < window {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Gives back what the body holds of the budget beyond `bytes`.
+    pub fn settle(&self, bytes: u64) {
+        if let Some(held) = &mut self.growing.lock().reservation {
+            held.shrink_to(bytes);
+        }
+    }
+
+    /// Ends the body: it is complete.
+    pub fn finish(&self) {
+        {
+            let mut growing = self.growing.lock();
+            growing.ended = true;
+            if self.window.is_none() {
+                growing.seal_pieces();
+                let chunks = std::mem::take(&mut growing.chunks).into_boxed_slice();
+                let complete =
+                    Complete { chunks, len: growing.len, _reservation: growing.reservation.take() };
+                // The one writer finishes once; a second call changes nothing.
+                let _ = self.complete.set(complete);
+            }
+        }
+        self.arrived.notify_waiters();
+    }
+
+    /// Ends the body: it broke off. Each reader gets [`BodyError::Broken`] after the bytes that did arrive.
+    pub fn fail(&self) {
+        self.growing.lock().broken = true;
+        self.arrived.notify_waiters();
+    }
+
+    /// Bytes from `offset` on, at most up to `end`: some (at most a chunk), none (the end), or not yet.
+    fn read_at(&self, offset: u64, end: u64) -> Result<Read, BodyError> {
+        if let Some(complete) = self.complete.get() {
+            let end = end.min(complete.len);
+            return Ok(if offset >= end { Read::End } else { Read::Data(slice(&complete.chunks, offset, end)) });
+        }
+        let growing = self.growing.lock();
+        if offset >= end {
+            Ok(Read::End)
+        } else if offset < growing.base {
+            Err(BodyError::FellBehind)
+        } else if offset < growing.len {
+            Ok(Read::Data(growing.slice(offset, end.min(growing.len))))
+        } else if growing.broken {
+            Err(BodyError::Broken)
+        } else if growing.ended {
+            Ok(Read::End)
+        } else {
+            Ok(Read::Wait)
+        }
+    }
+}
+
+enum Read {
+    Data(Bytes),
+    End,
+    Wait,
+}
+
+impl Growing {
+    fn push(&mut self, mut data: Bytes) {
+        while self.pieces_len + data.len() >= CHUNK_BYTES {
+            let head = data.split_to(CHUNK_BYTES - self.pieces_len);
+            self.pieces_len += head.len();
+            self.pieces.push(head);
+            self.seal_pieces();
+        }
+        if !data.is_empty() {
+            self.pieces_len += data.len();
+            self.pieces.push(data);
+        }
+    }
+
+    /// Makes one chunk of the pieces.
+    fn seal_pieces(&mut self) {
+        if self.pieces_len == 0 {
+            return;
+        }
+        let mut chunk = BytesMut::with_capacity(self.pieces_len);
+        for piece in self.pieces.drain(..) {
+            chunk.extend_from_slice(&piece);
+        }
+        self.pieces_len = 0;
+        self.chunks.push(chunk.freeze());
+    }
+
+    /// Drops full chunks that end at or before `offset`.
+    fn forget_before(&mut self, offset: u64) {
+        while let Some(first) = self.chunks.first() {
+            let chunk_end = self.base + first.len() as u64;
+            if chunk_end > offset {
+                return;
+            }
+            self.base = chunk_end;
+            self.chunks.remove(0);
+        }
+    }
+
+    fn slice(&self, offset: u64, end: u64) -> Bytes {
+        let sealed_end = self.len - self.pieces_len as u64;
+        if offset < sealed_end {
+            return slice(&self.chunks, offset - self.base, end.min(sealed_end) - self.base);
+        }
+        let mut start = sealed_end;
+        for piece in &self.pieces {
+            let piece_end = start + piece.len() as u64;
+            if offset < piece_end {
+                return piece.slice(to_usize(offset - start)..to_usize(end.min(piece_end) - start));
+            }
+            start = piece_end;
+        }
+        Bytes::new()
+    }
+}
+
+/// The part of the chunk that holds `offset`, up to `end`. All chunks but the last are full.
+fn slice(chunks: &[Bytes], offset: u64, end: u64) -> Bytes {
+    let place = to_usize(offset / CHUNK_BYTES as u64);
+    let within = to_usize(offset % CHUNK_BYTES as u64);
+    let Some(chunk) = chunks.get(place) else { return Bytes::new() };
+    let until = chunk.len().min(within + to_usize(end - offset));
+    if within == 0 && until == chunk.len() { chunk.clone() } else { chunk.slice(within..until) }
+}
+
+/// Offsets inside a chunk or a list of chunks in memory always fit.
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// A place in a body.
+#[derive(Debug)]
+pub struct Reader {
+    body: Arc<Body>,
+    offset: u64,
+    end: u64,
+}
+
+impl Reader {
+    /// A reader of the whole body.
+    pub fn new(body: Arc<Body>) -> Reader {
+        Reader { body, offset: 0, end: u64::MAX }
+    }
+
+    /// Moves to the bytes from `start` to before `end` (None: to the end).
+    pub fn seek(&mut self, start: u64, end: Option<u64>) {
+        self.end = end.unwrap_or(u64::MAX);
+        self.move_to(start);
+    }
+
+    /// The next bytes, at most a chunk; None at the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`BodyError`] when what comes next will never come.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            if let Some(read) = self.try_next()? {
+                return Ok(read);
+            }
+            let arrived = self.body.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            if let Read::Wait = self.body.read_at(self.offset, self.end)? {
+                arrived.await;
+            }
+        }
+    }
+
+    /// What [`Reader::next`] gives, if it is there now.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub fn try_next(&mut self) -> Result<Option<Option<Bytes>>, BodyError> {
+        match self.body.read_at(self.offset, self.end)? {
+            Read::Data(data) => {
+                self.move_to(self.offset + data.len() as u64);
+                Ok(Some(Some(data)))
+            }
+            Read::End => Ok(Some(None)),
+            Read::Wait => Ok(None),
+        }
+    }
+
+    fn move_to(&mut self, offset: u64) {
+        self.offset = offset;
+        if self.body.window.is_some() && self.body.foremost.fetch_max(offset, Ordering::AcqRel) < offset {
+            self.body.moved.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,10 @@ mod tests {
 
     #[test]
     fn token_cmcd_and_tracking_parameters_are_not_in_the_key() {
-        assert_eq!(text(Some("hdnts=exp=1~hmac=2&CMCD=sid&utm_source=x&fbclid=1&gclid=2&"), None), "3 /a/b.m3u8");
+        assert_eq!(
+            text(Some("hdnts=exp=1~hmac=2&CMCD=sid&utm_source=x&fbclid=1&gclid=2&"), None),
+            "3 /a/b.m3u8"
+        );
         assert_eq!(text(None, None), "3 /a/b.m3u8");
     }
 

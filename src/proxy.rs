@@ -170,7 +170,8 @@ impl Edge {
     fn admit(&self, session: &Session, ctx: &mut RequestCtx) -> std::result::Result<Admitted, Refused> {
         let header = session.req_header();
         ctx.client = self.client_address(session);
-        let form = request::check_form(&header.method, &header.uri, &header.headers, self.limits.request_target);
+        let form =
+            request::check_form(&header.method, &header.uri, &header.headers, self.limits.request_target);
         form.map_err(|refusal| denied(ctx, refusal))?;
         if session.is_http2() && matches!(header.method, Method::GET | Method::HEAD) && has_h2_body(session) {
             return Err(denied(ctx, request::Refusal::Body));
@@ -181,8 +182,11 @@ impl Edge {
             return Ok(Admitted::Preflight);
         }
         request::check_method(&header.method, &site.methods).map_err(|refusal| denied(ctx, refusal))?;
-        let Some(policy) = &site.token else { return Ok(Admitted::On { path: header.uri.path().to_owned() }) };
-        let cookies = header.headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let Some(policy) = &site.token else {
+            return Ok(Admitted::On { path: header.uri.path().to_owned() });
+        };
+        let cookies =
+            header.headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let now = self.clock.unix_seconds();
         match policy.admit(header.uri.path(), header.uri.query(), cookies, ctx.client, now) {
             Ok(admitted) => {
@@ -225,13 +229,13 @@ impl Edge {
         let found = match lookup::fresh(self.store, &wanted) {
             Ok(found) => found,
             // Boxed, so that hits do not carry the state of a wait.
-            Err((key, held)) => Box::pin(lookup::otherwise(&self.coalescer, &wanted, &key, held)).await.inspect_err(
-                |missed| {
+            Err((key, held)) => Box::pin(lookup::otherwise(&self.coalescer, &wanted, &key, held))
+                .await
+                .inspect_err(|missed| {
                     if *missed == Missed::WaitedTooLong {
                         self.observer.metrics.coalesce_timeout(Some(site.place));
                     }
-                },
-            )?,
+                })?,
         };
         ctx.kind = found.object.kind;
         ctx.outcome = found.outcome;
@@ -281,7 +285,11 @@ impl Edge {
         if found.outcome != Outcome::Hit || chosen != Plan::Whole {
             let mut header = fields::header(&found.object, chosen, &told);
             let milliseconds = ctx.begun.elapsed().as_secs_f64() * 1000.0;
-            fields::set(&mut header, fields::SERVER_TIMING, fields::server_timing(found.outcome, Some(milliseconds)));
+            fields::set(
+                &mut header,
+                fields::SERVER_TIMING,
+                fields::server_timing(found.outcome, Some(milliseconds)),
+            );
             return header;
         }
         if let Some(ready) = &*found.object.hit_header.load()

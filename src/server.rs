@@ -62,7 +62,7 @@ pub enum StartError {
     Origin(#[from] OriginSetupError),
     /// The access log cannot be opened.
     #[error("log.access: {0}; name a file that can be appended to, \"stdout\" or \"off\"")]
-    AccessLog(std::io::Error),
+    AccessLog(crate::observe::access_log::AccessLogError),
     /// A metric is registered twice.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -154,7 +154,8 @@ impl Node {
             viewers_runtime: None,
             control_runtime: None,
         };
-        let admin_listener = sockets.serve(&viewers_runtime, &stopping, tls, counted(edge, &config, &connections));
+        let admin_listener =
+            sockets.serve(&viewers_runtime, &stopping, tls, counted(edge, &config, &connections));
         if let Some(listener) = admin_listener {
             let state = admin_state(&config, metrics, store, &readiness, &drain);
             let closed = stopped_for_good(Arc::clone(&connections));
@@ -230,7 +231,11 @@ impl Node {
 }
 
 /// The engine around the data plane, with its connections counted.
-fn counted(edge: Edge, config: &Config, connections: &Arc<Connections>) -> impl ServerApp + Send + Sync + 'static {
+fn counted(
+    edge: Edge,
+    config: &Config,
+    connections: &Arc<Connections>,
+) -> impl ServerApp + Send + Sync + 'static {
     let conf = ServerConf {
         max_retries: 2,
         upstream_keepalive_pool_size: UPSTREAM_POOL_CONNECTIONS,

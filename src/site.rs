@@ -45,8 +45,7 @@ impl Sites {
     pub fn new(config: &Config, origins: &Origins) -> Sites {
         let policies: Vec<_> =
             config.tokens.iter().map(|policy| Arc::new(token::Policy::from_config(policy))).collect();
-        let mut sites =
-            Sites { sites: Vec::new(), exact: HashMap::new(), below: Vec::new(), any: None };
+        let mut sites = Sites { sites: Vec::new(), exact: HashMap::new(), below: Vec::new(), any: None };
         for (place, site) in config.sites.iter().enumerate() {
             sites.sites.push(Arc::new(Site::new(place, site, &policies, origins)));
             for pattern in &site.hosts {
@@ -137,9 +136,14 @@ mod tests {
 
     #[test]
     fn a_port_is_no_part_of_the_host() {
-        for (authority, host) in
-            [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "::1"), ("[::1]", "::1"), ("::1", "::1"), ("", "")]
-        {
+        for (authority, host) in [
+            ("a.b:80", "a.b"),
+            ("a.b", "a.b"),
+            ("[::1]:80", "::1"),
+            ("[::1]", "::1"),
+            ("::1", "::1"),
+            ("", ""),
+        ] {
             assert_eq!(host_of(authority), host);
         }
     }

@@ -207,7 +207,9 @@ fn ttl(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> Duration {
     let is_error = fetched.header.status.is_client_error() || fetched.header.status.is_server_error();
     match live(fetched) {
         _ if is_error && fetched.times.ttl.is_none() && is_hls(fetched.kind) => chosen.min(NEGATIVE_TTL),
-        _ if fetched.header.status.is_server_error() && fetched.times.ttl.is_none() => chosen.min(NEGATIVE_TTL),
+        _ if fetched.header.status.is_server_error() && fetched.times.ttl.is_none() => {
+            chosen.min(NEGATIVE_TTL)
+        }
         // A live playlist that were kept longer would freeze the stream.
         Some(target) if fetched.blocking => chosen.min(target * BLOCKING_TARGETS),
         Some(target) => chosen.min(target),
@@ -252,8 +254,8 @@ fn default_ttl(fetched: &Fetched<'_>) -> Duration {
 
 /// The windows of RFC 5861: rule, then header, then kind. `must-revalidate` closes them unless a rule opens them.
 fn stale_windows(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> (Duration, Duration) {
-    let strict =
-        control.is_some_and(|control| control.must_revalidate() || control.proxy_revalidate() || control.no_cache());
+    let strict = control
+        .is_some_and(|control| control.must_revalidate() || control.proxy_revalidate() || control.no_cache());
     let told = |directive: fn(&CacheControl) -> pingora::Result<Option<u32>>| {
         control.and_then(|control| directive(control).ok().flatten()).map(|s| Duration::from_secs(s.into()))
     };
@@ -261,20 +263,18 @@ fn stale_windows(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> (Dura
     let (default_swr, default_sie) = match (fetched.kind, live(fetched)) {
         _ if is_error => (Duration::ZERO, Duration::ZERO),
         (_, Some(target)) => (target / 2, target * LIVE_STALE_IF_ERROR_TARGETS),
-        (Kind::MediaPlaylist | Kind::MultivariantPlaylist | Kind::Segment | Kind::Part | Kind::Init, None) => {
-            (Duration::ZERO, LASTING_STALE_IF_ERROR)
-        }
+        (
+            Kind::MediaPlaylist | Kind::MultivariantPlaylist | Kind::Segment | Kind::Part | Kind::Init,
+            None,
+        ) => (Duration::ZERO, LASTING_STALE_IF_ERROR),
         _ => (Duration::ZERO, Duration::ZERO),
     };
     let choose = |rule: Option<Duration>, told: Option<Duration>, default: Duration| {
         let unless_strict = if strict { Duration::ZERO } else { told.unwrap_or(default) };
         rule.unwrap_or(unless_strict).min(TTL_MAX)
     };
-    let swr = choose(
-        fetched.times.stale_while_revalidate,
-        told(CacheControl::stale_while_revalidate),
-        default_swr,
-    );
+    let swr =
+        choose(fetched.times.stale_while_revalidate, told(CacheControl::stale_while_revalidate), default_swr);
     let sie = choose(fetched.times.stale_if_error, told(CacheControl::stale_if_error), default_sie);
     (swr, sie)
 }

@@ -27,8 +27,8 @@ pub fn serve(file: &Path) -> ExitCode {
     let served = runtime.block_on(async {
         // Signals are caught before anything starts: none is lost between.
         let mut signals = Signals::catch().map_err(|error| error.to_string())?;
-        let node = Node::start(config, Clock::system())
-            .map_err(|error| format!("{}: {error}", file.display()))?;
+        let node =
+            Node::start(config, Clock::system()).map_err(|error| format!("{}: {error}", file.display()))?;
         signals.wait(&node).await;
         node.shutdown().await;
         Ok::<_, String>(())

@@ -135,7 +135,9 @@ impl Fill<'_> {
         let framed = answer.response.framing() != Framing::Close;
         let unread = self.job.kind.is_playlist() && status == StatusCode::OK && answer.playlist.is_none();
         match self.judge(&answer.response.header, kind, answer.playlist) {
-            Verdict::Keep(header, lifetime) if framed && !unread => self.keep(*header, lifetime, kind, answer).await,
+            Verdict::Keep(header, lifetime) if framed && !unread => {
+                self.keep(*header, lifetime, kind, answer).await
+            }
             Verdict::Keep(header, _) | Verdict::Pass(header, _) => self.pass(*header, kind, answer).await,
         }
     }
@@ -372,7 +374,8 @@ impl Fill<'_> {
     fn goes_on(&self, object: &Object, told: Option<u64>) -> bool {
         let (here, _) = object.body.progress();
         let share = u64::from(self.coalescer.limits.abandon_below);
-        object.kind.is_playlist() || told.is_some_and(|told| here.saturating_mul(100) >= told.saturating_mul(share))
+        object.kind.is_playlist()
+            || told.is_some_and(|told| here.saturating_mul(100) >= told.saturating_mul(share))
     }
 
     /// An answer that is not kept: for the one who asked, paced by its reader; its key is remembered.
@@ -455,7 +458,8 @@ impl Answer {
 /// section 3.2).
 fn merge_confirmed(stored: &ResponseHeader, received: &ResponseHeader) -> ResponseHeader {
     let mut merged = stored.clone();
-    let kept = ["content-length", "content-encoding", "content-type", "content-range", "etag", "vary", "set-cookie"];
+    let kept =
+        ["content-length", "content-encoding", "content-type", "content-range", "etag", "vary", "set-cookie"];
     for name in received.headers.keys().filter(|name| !kept.contains(&name.as_str())) {
         merged.remove_header(name);
         for value in received.headers.get_all(name) {

@@ -157,7 +157,10 @@ mod tests {
         ] {
             assert_eq!(planned(&object, &fields), Plan::NotModified, "{fields:?}");
         }
-        assert_eq!(planned(&object, &[("if-none-match", "\"v2\""), ("if-modified-since", MODIFIED)]), Plan::Whole);
+        assert_eq!(
+            planned(&object, &[("if-none-match", "\"v2\""), ("if-modified-since", MODIFIED)]),
+            Plan::Whole
+        );
         assert_eq!(planned(&object, &[("if-modified-since", "Tue, 14 Nov 2023 22:13:19 GMT")]), Plan::Whole);
         assert_eq!(planned(&object, &[("if-modified-since", "yesterday")]), Plan::Whole);
     }
@@ -191,7 +194,11 @@ mod tests {
             ("W/\"v1,a\"", Plan::Whole),
             ("Tue, 14 Nov 2023 22:13:21 GMT", Plan::Whole),
         ] {
-            assert_eq!(planned(&object, &[("range", "bytes=0-0"), ("if-range", condition)]), expected, "{condition}");
+            assert_eq!(
+                planned(&object, &[("range", "bytes=0-0"), ("if-range", condition)]),
+                expected,
+                "{condition}"
+            );
         }
     }
 

@@ -19,9 +19,10 @@ pub enum RangeRequest {
 /// Reads a `Range` field against a body of `len` bytes. A field that is malformed or of another unit is ignored
 /// (section 14.2).
 pub fn parse(field: &str, len: u64) -> RangeRequest {
-    let Some(spec) = field.split_once('=').and_then(|(unit, spec)| {
-        unit.trim().eq_ignore_ascii_case("bytes").then(|| spec.trim())
-    }) else {
+    let Some(spec) = field
+        .split_once('=')
+        .and_then(|(unit, spec)| unit.trim().eq_ignore_ascii_case("bytes").then(|| spec.trim()))
+    else {
         return RangeRequest::Whole;
     };
     match spec.split_once('-') {

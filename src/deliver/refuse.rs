@@ -1,7 +1,9 @@
 //! Refusals and failures as responses: the one place where they become HTTP.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VIA};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VIA,
+};
 use pingora::http::ResponseHeader;
 
 use super::fields::{self, CACHE_STATUS, Told};

@@ -46,7 +46,11 @@ pub(super) async fn choose_peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
 }
 
 /// Notes that a server cannot be reached; another is tried.
-pub(super) fn connect_failed(request: &RequestHeader, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
+pub(super) fn connect_failed(
+    request: &RequestHeader,
+    ctx: &mut RequestCtx,
+    mut error: Box<Error>,
+) -> Box<Error> {
     if let Some(upstream) = &ctx.upstream {
         upstream.connect_failed();
         tracing::warn!(server = %upstream.server, %error, "a request could not be passed through");
@@ -114,8 +118,10 @@ pub(super) fn prepare_response(
     }
     let is_safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if !is_safe && (header.status.is_success() || header.status.is_redirection()) {
-        let is_token = |parameter: &str| site.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
-        let path = site.token.as_ref().map_or(request.uri.path(), |policy| policy.strip_path(request.uri.path()).1);
+        let is_token =
+            |parameter: &str| site.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
+        let path =
+            site.token.as_ref().map_or(request.uri.path(), |policy| policy.strip_path(request.uri.path()).1);
         let choice = QueryChoice { listed: None, is_token: &is_token };
         with_key(site.place, path, request.uri.query(), &choice, |hash, _| store.remove(hash));
     }

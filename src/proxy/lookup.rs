@@ -58,7 +58,8 @@ pub(super) fn fresh(store: &Store, wanted: &Wanted<'_>) -> Result<Found, (Key, O
     let listed = Policy::new(&wanted.site.rules, wanted.path, wanted.kind)
         .for_request()
         .and_then(|rule| rule.key_query.as_deref());
-    let is_token = |parameter: &str| wanted.site.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
+    let is_token =
+        |parameter: &str| wanted.site.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
     let choice = QueryChoice { listed, is_token: &is_token };
     with_key(wanted.site.place, wanted.path, wanted.query, &choice, |hash, text| {
         match store.get(hash, text) {

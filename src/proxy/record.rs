@@ -19,7 +19,11 @@ pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Erro
     // Where no site matched, no policy says what of the target is a token: none of it is told.
     let path = if site.is_some() { header.uri.path() } else { "" };
     let path = policy.map_or(path, |policy| policy.strip_path(path).1);
-    let query = header.uri.query().filter(|_| site.is_some()).map(|query| policy.map_or(Cow::Borrowed(query), |policy| policy.strip_query(query)));
+    let query = header
+        .uri
+        .query()
+        .filter(|_| site.is_some())
+        .map(|query| policy.map_or(Cow::Borrowed(query), |policy| policy.strip_query(query)));
     let cmcd = query.as_deref().and_then(cmcd_of).or_else(|| cmcd_headers(session));
     let query = query.map(without_cmcd).filter(|query| !query.is_empty());
     let text = |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
-use pingora::listeners::{ListenerConfig, Listeners};
 use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::{ListenerConfig, Listeners};
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::{Fds, ShutdownWatch};
 use pingora::services::Service as _;

@@ -33,8 +33,8 @@ fn check(listener: &TlsListener) -> Result<(), StartError> {
     let chain = CertificateDer::pem_file_iter(&listener.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| failed(&listener.cert, error.to_string()))?;
-    let key =
-        PrivateKeyDer::from_pem_file(&listener.key).map_err(|error| failed(&listener.key, error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&listener.key)
+        .map_err(|error| failed(&listener.key, error.to_string()))?;
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

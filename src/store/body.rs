@@ -179,7 +179,11 @@ impl Body {
     fn read_at(&self, offset: u64, end: u64) -> Result<Read, BodyError> {
         if let Some(complete) = self.complete.get() {
             let end = end.min(complete.len);
-            return Ok(if offset >= end { Read::End } else { Read::Data(slice(&complete.chunks, offset, end)) });
+            return Ok(if offset >= end {
+                Read::End
+            } else {
+                Read::Data(slice(&complete.chunks, offset, end))
+            });
         }
         let growing = self.growing.lock();
         if offset >= end {

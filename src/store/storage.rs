@@ -109,8 +109,7 @@ impl Store {
 }
 
 fn found(object: Arc<Object>) -> (CacheMeta, HitHandler) {
-    let admission =
-        Admission { kind: object.kind, lifetime: object.lifetime, reservation: Arc::default() };
+    let admission = Admission { kind: object.kind, lifetime: object.lifetime, reservation: Arc::default() };
     let meta = cache_meta(object.header.clone(), admission);
     let reader = Reader::new(Arc::clone(&object.body));
     (meta, Box::new(Hit { object, reader }))

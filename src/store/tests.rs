@@ -111,11 +111,8 @@ async fn two_keys_of_one_hash_are_told_apart() {
 async fn a_write_that_is_dropped_breaks_its_readers_and_is_not_kept() {
     let store = store(16 * MIB);
     let key = key(1);
-    let admission = storage::Admission {
-        kind: Kind::Segment,
-        lifetime: lifetime(),
-        reservation: Arc::default(),
-    };
+    let admission =
+        storage::Admission { kind: Kind::Segment, lifetime: lifetime(), reservation: Arc::default() };
     let meta = storage::cache_meta(ResponseHeader::build_no_case(200, None).unwrap(), admission);
     let trace = Span::inactive().handle();
     let mut miss = store.get_miss_handler(&storage::cache_key(&key), &meta, &trace).await.unwrap();

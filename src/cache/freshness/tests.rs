@@ -64,9 +64,13 @@ fn the_origin_wins_over_the_default_and_a_rule_over_both() {
 
 #[test]
 fn a_live_playlist_is_capped_at_its_target_duration() {
-    assert_eq!(ttl_of(Kind::MediaPlaylist, &[("cache-control", "max-age=86400")], facts(6, false)), seconds(6));
+    assert_eq!(
+        ttl_of(Kind::MediaPlaylist, &[("cache-control", "max-age=86400")], facts(6, false)),
+        seconds(6)
+    );
     let header = answer(200, &[("cache-control", "max-age=86400")]);
-    let Verdict::Keep(told, _) = judged(Kind::MediaPlaylist, &header, facts(6, false), &Times::default()) else {
+    let Verdict::Keep(told, _) = judged(Kind::MediaPlaylist, &header, facts(6, false), &Times::default())
+    else {
         panic!("kept");
     };
     assert_eq!(told.headers["cache-control"], "max-age=6");
@@ -94,7 +98,8 @@ fn an_error_is_kept_for_a_moment_whatever_the_origin_says() {
         kept(Kind::Segment, &answer(404, &[("cache-control", "max-age=3600")]), None, &Times::default());
     assert_eq!(lifetime.fresh_until, now() + NEGATIVE_TTL);
     assert_eq!(lifetime.stale_if_error, Duration::ZERO);
-    let lifetime = kept(Kind::Api, &answer(503, &[("cache-control", "max-age=3600")]), None, &Times::default());
+    let lifetime =
+        kept(Kind::Api, &answer(503, &[("cache-control", "max-age=3600")]), None, &Times::default());
     assert_eq!(lifetime.fresh_until, now() + NEGATIVE_TTL);
 }
 

@@ -16,3 +16,19 @@ mod support {
 
 // The support's own promises.
 mod scripted_origin;
+
+// The way of a request.
+mod cache;
+mod coalesce;
+mod http;
+mod limits;
+mod origin_faults;
+mod ranges;
+mod tokens;
+
+// The process and what it tells.
+mod access_log;
+mod config_errors;
+mod memory;
+mod metrics;
+mod shutdown;

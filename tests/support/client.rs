@@ -175,7 +175,6 @@ pub struct Http1 {
     wire: Box<dyn Wire>,
     unread: Vec<u8>,
     rest: Rest,
-    local: Option<SocketAddr>,
 }
 
 impl Http1 {
@@ -190,18 +189,12 @@ impl Http1 {
     }
 
     fn over(stream: TcpStream) -> Http1 {
-        let local = stream.local_addr().ok();
-        Http1 { wire: Box::new(stream), unread: Vec::new(), rest: Rest::Done, local }
+        Http1 { wire: Box::new(stream), unread: Vec::new(), rest: Rest::Done }
     }
 
     /// Speaks HTTP/1 inside an established TLS session.
     pub fn over_tls(stream: TlsStream<TcpStream>) -> Http1 {
-        Http1 { wire: Box::new(stream), unread: Vec::new(), rest: Rest::Done, local: None }
-    }
-
-    /// The client's own address.
-    pub fn local_address(&self) -> SocketAddr {
-        self.local.expect("a plain TCP connection")
+        Http1 { wire: Box::new(stream), unread: Vec::new(), rest: Rest::Done }
     }
 
     /// Sends a request.

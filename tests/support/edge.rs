@@ -31,6 +31,7 @@ pub struct Setup {
     site: String,
     hosts: Option<String>,
     more: String,
+    access: Option<String>,
     tls: bool,
     files: Vec<(String, String)>,
 }
@@ -88,6 +89,12 @@ impl Setup {
         self
     }
 
+    /// Where access lines go; standard output unless told.
+    pub fn access(mut self, place: &str) -> Setup {
+        self.access = Some(place.to_owned());
+        self
+    }
+
     /// Writes a file beside the configuration, where `DIR` stands for the directory in every text given.
     pub fn file(mut self, name: &str, text: &str) -> Setup {
         self.files.push((name.to_owned(), text.to_owned()));
@@ -111,11 +118,12 @@ impl Setup {
         };
         let text = format!(
             "[server]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{https}\n{}\n\
-             [store]\nmemory = \"{}\"\n\n[limits]\n{}\n[log]\naccess = \"stdout\"\n\n\
+             [store]\nmemory = \"{}\"\n\n[limits]\n{}\n[log]\naccess = \"{}\"\n\n\
              [origin.main]\nservers = [{}]\n{}\n[[site]]\nhosts = {}\norigin = \"main\"\n{}\n{}",
             self.server,
             self.memory.as_deref().unwrap_or("64MiB"),
             self.limits,
+            self.access.as_deref().unwrap_or("stdout"),
             servers.join(", "),
             self.origin,
             self.hosts.as_deref().unwrap_or("[\"*\"]"),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::support::client::{End, Http1, Request, ask, get};
+use crate::support::client::{End, Http1, Http2, Request, ask, get};
 use crate::support::content::{assert_same_bytes, content};
 use crate::support::origin::{Answer, Origin};
 use crate::support::wait::Gate;
@@ -100,4 +100,38 @@ async fn a_stopped_origin_refuses_until_restarted() {
     origin.restart();
     assert_eq!(get(address, "/x").await.body, "two");
     assert_eq!(origin.requests("/x"), 2);
+}
+
+/// The HTTP/2 client tells END_STREAM behind the whole body from END_STREAM short of it and from a reset.
+#[tokio::test]
+async fn the_http2_client_knows_a_broken_stream() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a client");
+        let mut connection = h2::server::handshake(stream).await.expect("HTTP/2");
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let answer = http::Response::builder().header("content-length", "6").body(()).expect("an answer");
+            let mut body = respond.send_response(answer, false).expect("a stream");
+            match request.uri().path() {
+                "/whole" => body.send_data(Bytes::from_static(b"abcdef"), true).expect("data"),
+                "/short" => {
+                    body.send_data(Bytes::from_static(b"abc"), false).expect("data");
+                    body.send_trailers(http::HeaderMap::new()).expect("an end");
+                }
+                _ => {
+                    body.send_data(Bytes::from_static(b"abc"), false).expect("data");
+                    body.send_reset(h2::Reason::INTERNAL_ERROR);
+                }
+            }
+        }
+    });
+    let connection = Http2::connect(address).await;
+    assert_eq!(connection.get("/whole").await.whole(), "abcdef");
+    let short = connection.get("/short").await;
+    assert!(matches!(short.end, End::Broken(_)), "{:?}", short.end);
+    // A reset may overtake the header; then there is no answer at all.
+    if let Ok(mut body) = connection.start(&Request::get("/reset")).await {
+        assert!(matches!(body.read_to_end().await.end, End::Broken(_)));
+    }
 }

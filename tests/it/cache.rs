@@ -6,7 +6,7 @@ use crate::support::client::{Request, Response, ask, get};
 use crate::support::content::{assert_same_bytes, content};
 use crate::support::edge::{Edge, Setup};
 use crate::support::origin::{Answer, Origin};
-use crate::support::wait::Gate;
+use crate::support::wait::{Gate, within};
 
 /// `count` GETs at once, each on a connection of its own.
 async fn burst(edge: &Edge, target: &str, count: usize) -> Vec<Response> {
@@ -194,14 +194,16 @@ async fn a_stale_copy_is_answered_while_it_is_fetched_anew() {
     origin.await_requests("/a.bin", 2).await;
     gate.open();
     edge.await_metric("forebay_origin_response_bytes_total", &[], 6.0).await;
-    loop {
-        let response = edge.get("/a.bin").await;
-        if response.whole() == "new" {
-            break;
+    within("the new object", async {
+        loop {
+            let response = edge.get("/a.bin").await;
+            if response.whole() == "new" {
+                break;
+            }
+            assert_eq!(response.outcome(), "hit_stale");
         }
-        assert_eq!(response.outcome(), "hit_stale");
-        tokio::task::yield_now().await;
-    }
+    })
+    .await;
     assert_eq!(origin.requests("/a.bin"), 2);
 }
 
@@ -286,7 +288,7 @@ async fn a_live_playlist_is_never_kept_for_long() {
     let edge = Setup::before(&origin).start().await;
     edge.get("/live.m3u8").await.whole();
     // One target duration is a second: the deadline of the wait, not its length, is what the promise bounds.
-    crate::support::wait::within("a newer playlist", async {
+    within("a newer playlist", async {
         while edge.get("/live.m3u8").await.whole().starts_with(live(0).as_bytes()) {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }

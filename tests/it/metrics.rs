@@ -103,8 +103,8 @@ async fn viewers_are_counted_by_stream() {
             edge.ask(&Request::get(path).header("user-agent", agent)).await.whole();
         }
     }
-    let metrics = edge.await_metric("forebay_viewers", &[("stream", "/live/ch1/")], 3.0).await;
-    assert_eq!(metrics.sum("forebay_viewers", &[("stream", "/live/ch1/")]), 3.0);
+    let metrics = edge.await_metric("forebay_viewers", &[("stream", "/live/ch1")], 3.0).await;
+    assert_eq!(metrics.sum("forebay_viewers", &[("stream", "/live/ch1")]), 3.0);
 }
 
 /// `/healthz` and `/readyz` answer 200 on a serving node; unknown paths do not.

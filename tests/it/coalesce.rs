@@ -247,3 +247,37 @@ async fn waiting_for_one_object_does_not_hold_up_another() {
     }
     assert_eq!(origin.requests("/live/slow.m4s"), 1);
 }
+
+/// Viewers who wait for the same update of a Low-Latency playlist are one request at the origin, which holds it; another
+/// update is another request, and all are answered when the origin answers.
+#[tokio::test]
+async fn a_blocking_reload_is_one_origin_request_for_all() {
+    let origin = Origin::start().await;
+    let gate = Gate::closed();
+    let held = gate.clone();
+    origin.script("/live.m3u8", move |request, _| {
+        let text = format!(
+            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.0\n\
+             #EXT-X-PART-INF:PART-TARGET=0.33\n#EXT-X-MEDIA-SEQUENCE:1\n#EXTINF:2,\n1.m4s\n## {}\n",
+            request.target
+        );
+        Answer::ok(text).hold(&held)
+    });
+    let edge = Setup::before(&origin).start().await;
+    let mut waiting = Vec::new();
+    for viewer in 0..20 {
+        let target = match viewer % 2 {
+            0 => "/live.m3u8?_HLS_msn=2&_HLS_part=0",
+            _ => "/live.m3u8?_HLS_part=1&_HLS_msn=2",
+        };
+        waiting.push((viewer % 2, edge.open(&Request::get(target)).await));
+    }
+    origin.await_requests("/live.m3u8", 2).await;
+    gate.open();
+    for (part, mut connection) in waiting {
+        let response = connection.response("GET").await;
+        let text = String::from_utf8_lossy(response.whole()).into_owned();
+        assert!(text.contains("_HLS_msn=2") && text.contains(&format!("_HLS_part={part}")), "{text}");
+    }
+    assert_eq!(origin.requests("/live.m3u8"), 2);
+}

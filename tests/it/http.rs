@@ -2,7 +2,7 @@
 
 use crate::support::client::{self, End, Http1, Http2, Request};
 use crate::support::content::{assert_same_bytes, content};
-use crate::support::edge::Setup;
+use crate::support::edge::{Edge, Setup};
 use crate::support::origin::{Answer, Origin};
 use crate::support::wait::Gate;
 
@@ -401,4 +401,28 @@ async fn a_failed_handshake_harms_nobody() {
     assert!(plain.try_head("GET").await.is_none_or(|head| head.status == 400));
     let stream = client::tls(address, roots, &[]).await.expect("a session");
     assert_eq!(Http1::over_tls(stream).ask(&Request::get("/1.m4s")).await.status(), 200);
+}
+
+/// Every address of `server.http` is served, IPv6 where the machine has it, and named with its real port.
+#[tokio::test]
+async fn every_listener_is_served() {
+    let origin = Origin::start().await;
+    origin.otherwise(|_, _| Answer::ok("here").cache_control("max-age=60"));
+    let mut addresses = vec!["127.0.0.1:0", "127.0.0.1:0"];
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        addresses.push("[::1]:0");
+    }
+    let text = format!(
+        "[server]\nhttp = {addresses:?}\nadmin = \"127.0.0.1:0\"\n\
+         [origin.main]\nservers = [\"{}\"]\n[[site]]\nhosts = [\"*\"]\norigin = \"main\"\n",
+        origin.url()
+    );
+    let edge = Edge::run(&text, tempfile::tempdir().expect("a temporary directory")).await;
+    let http: Vec<_> = edge.listeners().into_iter().filter(|(name, _)| name == "http").collect();
+    assert_eq!(http.len(), addresses.len());
+    for (_, address) in http {
+        assert_ne!(address.port(), 0);
+        assert_eq!(client::get(address, "/1.m4s").await.whole(), "here", "{address}");
+    }
+    assert_eq!(origin.requests("/1.m4s"), 1);
 }

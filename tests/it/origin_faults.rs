@@ -1,6 +1,7 @@
 //! What viewers see when an origin misbehaves: never a truncated body that looks whole, and the other server or a stale
 //! copy where there is one.
 
+use crate::support::certificate::TlsFront;
 use crate::support::client::{End, Http1, Http2, Request, Response};
 use crate::support::content::{assert_same_bytes, content};
 use crate::support::edge::{Edge, Setup};
@@ -293,4 +294,25 @@ async fn a_fetch_that_fails_before_its_header_fails_every_waiter() {
     for mut connection in waiting {
         assert_eq!(connection.response("GET").await.status(), 502);
     }
+}
+
+/// An origin over TLS is asked when its authority is configured; without that, or under another name, it is a 502.
+#[tokio::test]
+async fn an_origin_over_tls_is_trusted_by_its_authority_only() {
+    let origin = Origin::start().await;
+    origin.otherwise(|_, _| Answer::ok("over TLS").cache_control("max-age=60"));
+    let front = TlsFront::before(origin.address(), "localhost").await;
+    let server = format!("https://localhost:{}", front.port());
+    let trusting = |server: &str| {
+        let setup = Setup::with_servers(&[server.to_owned()]).file("ca.pem", front.authority_pem());
+        setup.origin("tls = { ca = \"DIR/ca.pem\" }\ntimeouts = { connect = \"5s\" }")
+    };
+    let edge = trusting(&server).start().await;
+    assert_eq!(edge.get("/1.m4s").await.whole(), "over TLS");
+    assert_eq!(edge.get("/1.m4s").await.outcome(), "hit");
+
+    let edge = Setup::with_servers(&[server]).start().await;
+    assert_eq!(edge.get("/1.m4s").await.status(), 502, "an unknown authority");
+    let edge = trusting(&format!("https://127.0.0.1:{}", front.port())).start().await;
+    assert_eq!(edge.get("/1.m4s").await.status(), 502, "another name");
 }

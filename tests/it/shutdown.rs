@@ -98,3 +98,19 @@ async fn every_access_line_is_written_before_the_end() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(edge.access_lines().len(), 50);
 }
+
+/// Ctrl-C (SIGINT) ends the process in order as well.
+#[tokio::test]
+async fn an_interrupt_ends_it_in_order() {
+    let (_origin, edge, gate) = node("drain_timeout = \"60s\"").await;
+    let mut viewer = edge.open(&Request::get("/1.m4s")).await;
+    viewer.head("GET").await;
+    edge.interrupt();
+    await_refusal(&edge).await;
+    gate.open();
+    let (body, end) = viewer.rest().await;
+    assert_eq!(end, End::Clean);
+    assert_same_bytes(&body, &content(1, LENGTH), "the viewer");
+    drop(viewer);
+    assert_eq!(edge.ended().await.code(), Some(0));
+}

@@ -185,9 +185,14 @@ impl Edge {
         }
     }
 
-    /// The plaintext listener.
+    /// The first plaintext listener.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Every address it said it listens on, with the listener's name.
+    pub fn listeners(&self) -> Vec<(String, SocketAddr)> {
+        self.process.listeners()
     }
 
     /// The TLS listener and the roots that trust it.
@@ -273,6 +278,11 @@ impl Edge {
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.process.signal("TERM");
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.process.signal("INT");
     }
 
     /// Waits for the end of the process.

@@ -1,3 +1,57 @@
-//! The forebay load tester.
+//! The forebay load tester: an independent judge that shares no code with the node. It knows the node by its outer
+//! contract only: a binary, a configuration file, log lines, HTTP.
 
-fn main() {}
+// What is measured, and with what.
+mod bench;
+mod report;
+
+// What is under measurement.
+mod child;
+mod nginx;
+mod node;
+mod server;
+
+// What asks and what answers.
+mod content;
+mod http1;
+mod http2;
+mod origin;
+mod wrk;
+
+// What the machine says.
+mod machine;
+mod proc;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Load tester and benchmarks for forebay.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure the node, and nginx beside it, on this machine's loopback.
+    Bench(bench::Arguments),
+}
+
+/// The exit code of a process ended from outside, as shells have it for SIGINT.
+const INTERRUPTED: u8 = 130;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let Command::Bench(arguments) = Arguments::parse().command;
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    // Leaving by a signal drops what was started, and so ends the servers.
+    tokio::select! {
+        code = bench::run(&arguments) => code,
+        _ = interrupt.recv() => Ok(ExitCode::from(INTERRUPTED)),
+        _ = terminate.recv() => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}

@@ -1,0 +1,29 @@
+# Every target brings what it needs by itself: `make help` lists them.
+
+CARGO ?= cargo
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-bench demo test bench fmt
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Check for the tools that building and testing need, and install those that are missing
+	@scripts/setup.sh
+
+setup-bench:
+	@scripts/setup.sh bench
+
+demo: setup ## Start an origin with real media, the node in front of it and a page that plays it (Ctrl-C ends it)
+	@exec $(CARGO) run --release -- demo
+
+test: setup ## Formatting, lints, unit, integration and browser tests: what has to pass before a merge
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) test --workspace --locked
+
+bench: setup-bench ## Measure the node beside nginx on this machine
+	$(CARGO) build --release --workspace --locked
+	@exec target/release/forebay-loadtest bench all --forebay target/release/forebay
+
+fmt: ## Format the sources
+	$(CARGO) fmt --all

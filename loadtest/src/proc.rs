@@ -1,0 +1,155 @@
+//! What the kernel says about a process: the CPU time of a process tree and its peak memory, from /proc.
+//!
+//! The parsers are pure; the readers at the top go to /proc. Called by the benchmarks before and after a round.
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// What one line of /proc/PID/stat says, as far as it is used (proc(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pid: u32,
+    parent: u32,
+    /// User and system time of the process and of the children it has waited for, in clock ticks.
+    ticks: u64,
+}
+
+/// CPU time (user and system) that a process and all its descendants have used so far. Children that ended and were
+/// waited for are counted, so the figure never falls while the root lives.
+pub(crate) fn tree_cpu(root: u32) -> Result<Duration> {
+    let mut stats = Vec::new();
+    for entry in fs::read_dir("/proc").context("/proc")? {
+        let name = entry.context("/proc")?.file_name();
+        if !name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
+            continue;
+        }
+        // A process may end between the listing and the reading: it is then in its parent's figure.
+        if let Ok(line) = fs::read_to_string(format!("/proc/{}/stat", name.to_string_lossy())) {
+            stats.push(parse_stat(&line)?);
+        }
+    }
+    let ticks = tree_ticks(root, &stats).with_context(|| format!("process {root} is no longer there"))?;
+    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+}
+
+/// The largest resident memory a process has had, in bytes (`VmHWM`).
+pub(crate) fn peak_memory_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+    status_kib(&status, "VmHWM").map(|kib| kib * 1024).with_context(|| format!("{path}: no VmHWM line"))
+}
+
+/// The processors this process may run on, in order.
+pub(crate) fn allowed_cpus() -> Result<Vec<u32>> {
+    let status = fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+    let list = field(&status, "Cpus_allowed_list").context("/proc/self/status: no Cpus_allowed_list line")?;
+    parse_cpu_list(list)
+}
+
+/// The first value of a `name : value` or `name: value` line.
+pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, v)| v.trim())
+}
+
+fn parse_stat(line: &str) -> Result<Stat> {
+    // The command name stands in parentheses and may itself hold spaces and parentheses.
+    let (Some(open), Some(close)) = (line.find('('), line.rfind(')')) else {
+        bail!("not a /proc/PID/stat line: {line:?}");
+    };
+    let pid = line[..open].trim().parse().with_context(|| format!("process id in {line:?}"))?;
+    let rest: Vec<&str> = line[close + 1..].split_ascii_whitespace().collect();
+    let number = |index: usize, name: &str| -> Result<u64> {
+        let text = rest.get(index).with_context(|| format!("no {name} in {line:?}"))?;
+        text.parse().with_context(|| format!("{name} in {line:?}"))
+    };
+    // Field 3 of proc(5), the state, has index 0 here.
+    let ticks = number(11, "utime")? + number(12, "stime")? + number(13, "cutime")? + number(14, "cstime")?;
+    Ok(Stat { pid, parent: u32::try_from(number(1, "ppid")?)?, ticks })
+}
+
+fn tree_ticks(root: u32, stats: &[Stat]) -> Option<u64> {
+    let mut children: HashMap<u32, Vec<&Stat>> = HashMap::new();
+    for stat in stats {
+        children.entry(stat.parent).or_default().push(stat);
+    }
+    let mut todo = vec![stats.iter().find(|stat| stat.pid == root)?];
+    let mut ticks = 0;
+    while let Some(stat) = todo.pop() {
+        ticks += stat.ticks;
+        todo.extend(children.remove(&stat.pid).unwrap_or_default());
+    }
+    Some(ticks)
+}
+
+fn status_kib(status: &str, name: &str) -> Option<u64> {
+    field(status, name)?.strip_suffix("kB")?.trim().parse().ok()
+}
+
+fn parse_cpu_list(list: &str) -> Result<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let bad = || format!("not a list of processors: {list:?}");
+        let (first, last): (u32, u32) =
+            (first.trim().parse().with_context(bad)?, last.trim().parse().with_context(bad)?);
+        cpus.extend(first..=last);
+    }
+    Ok(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    use super::*;
+
+    const LINE: &str =
+        "42 (nginx: (x) y) S 7 42 42 0 -1 4194624 100 0 0 0 11 22 3 4 20 0 1 0 100 1000 10 0 0";
+
+    #[test]
+    fn a_command_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        assert_eq!(parse_stat(LINE).unwrap(), Stat { pid: 42, parent: 7, ticks: 40 });
+    }
+
+    #[test]
+    fn a_line_that_is_cut_off_is_an_error_that_names_the_field() {
+        let error = parse_stat("42 (a) S 7 42").unwrap_err();
+        assert!(error.to_string().contains("utime"), "{error}");
+        assert!(parse_stat("").is_err());
+    }
+
+    #[test]
+    fn the_tree_holds_the_root_and_all_below_and_nothing_else() {
+        let stat = |pid, parent, ticks| Stat { pid, parent, ticks };
+        let stats = [stat(1, 0, 1000), stat(5, 1, 1), stat(6, 5, 10), stat(7, 6, 100), stat(8, 1, 5000)];
+        assert_eq!(tree_ticks(5, &stats), Some(111));
+        assert_eq!(tree_ticks(9, &stats), None);
+    }
+
+    #[test]
+    fn the_own_process_has_used_time_and_memory() {
+        let pid = std::process::id();
+        let mut sum = 0_u64;
+        while tree_cpu(pid).unwrap().is_zero() {
+            sum = std::hint::black_box((0..1_000_000).fold(sum, u64::wrapping_add));
+        }
+        assert!(peak_memory_bytes(pid).unwrap() > 100_000);
+    }
+
+    #[test]
+    fn peak_memory_is_read_in_kibibytes() {
+        assert_eq!(status_kib("Name:\tx\nVmPeak:\t 5 kB\nVmHWM:\t   1234 kB\n", "VmHWM"), Some(1234));
+        assert_eq!(status_kib("Name:\tx\n", "VmHWM"), None);
+    }
+
+    #[test]
+    fn a_list_of_processors_may_hold_ranges() {
+        assert_eq!(parse_cpu_list("0-2,5,7-8").unwrap(), [0, 1, 2, 5, 7, 8]);
+        assert!(parse_cpu_list("0-x").is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! The benchmarks as a user runs them: the binary, its exit code, and the JSON file. No server but the harness's own
+//! origin is needed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_forebay-loadtest")).arg("bench").args(arguments).output().unwrap()
+}
+
+#[test]
+fn a_small_herd_on_the_origin_itself_gets_every_byte_and_asks_once_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("herd.json");
+    let output = bench(&[
+        "herd",
+        "--servers=direct",
+        "--clients=20",
+        "--object-bytes=300001",
+        "--pace-ms=50",
+        "--rounds=2",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(report["rows"].as_array().unwrap().len(), 2, "{report}");
+    for row in report["rows"].as_array().unwrap() {
+        assert_eq!(row["origin_requests"], 20, "{row}");
+        assert_eq!(row["exact"], 20, "{row}");
+        assert_eq!(row["errors"], 0, "{row}");
+        assert!(
+            row["first_byte_ms_p50"].as_f64().unwrap() <= row["last_byte_ms_p50"].as_f64().unwrap(),
+            "{row}"
+        );
+        assert!(row["last_byte_ms_p50"].as_f64().unwrap() >= 50.0, "{row}");
+    }
+    assert!(report["machine"]["kernel"].is_string(), "{report}");
+}
+
+#[test]
+fn a_stalled_reader_of_the_origin_itself_delays_nobody_and_the_second_viewer_has_all() {
+    let output = bench(&[
+        "stalled-reader",
+        "--servers=direct",
+        "--rounds=1",
+        "--object-bytes=3000000",
+        "--pace-ms=50",
+    ]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_missing_node_is_an_error_that_says_what_to_do() {
+    let output = bench(&["herd", "--forebay=/no/such/forebay"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("/no/such/forebay") && text.contains("--forebay PATH"), "{text}");
+}
+
+#[test]
+fn a_missing_peer_is_named_and_left_out() {
+    let output = bench(&["herd", "--servers=nginx", "--nginx=/no/such/nginx"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("nginx: not installed, skipped"));
+}

@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Checks for the tools that building, the demo and the tests need, and installs those that are missing.
+#
+#   scripts/setup.sh          what `make demo` and `make test` need
+#   scripts/setup.sh bench    the same, and the peers of `make bench`: nginx and wrk
+#
+# Packages come from apt-get, when this runs as root or sudo asks for no password. Otherwise one line names what is
+# missing, and the exit status is 1. When nothing is missing, nothing is run but the checks. No service is started.
+set -eu
+
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+have_any() {
+    for name in "$@"; do
+        if have "$name"; then return 0; fi
+    done
+    return 1
+}
+
+# How this user runs apt-get: directly, through sudo, or not at all (status 1).
+apt() {
+    if ! have apt-get; then
+        return 1
+    elif [ "$(id -u)" = 0 ]; then
+        env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300 "$@"
+    elif have sudo && sudo -n true 2>/dev/null; then
+        sudo -n env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300 "$@"
+    else
+        return 1
+    fi
+}
+
+# Installs the packages named; status 1 when that is not possible here.
+install() {
+    apt --version >/dev/null 2>&1 || return 1
+    echo "setup: installing $*"
+    apt update >&2 && apt install --no-install-recommends "$@" >&2
+}
+
+# What building and testing need: cmake and a C compiler for the engine's compression libraries, ffmpeg and Chromium
+# as real readers of the streams, Node.js for the pinned hls.js. CHROMIUM names another browser of that kind.
+packages() {
+    local missing=()
+    have cmake || missing+=(cmake)
+    if ! have cc || ! have c++ || ! printf '#include <stdlib.h>\n' | cc -E - >/dev/null 2>&1; then
+        missing+=(build-essential)
+    fi
+    have ffmpeg || missing+=(ffmpeg)
+    [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || missing+=(chromium)
+    have_any node nodejs || missing+=(nodejs)
+    have npm || missing+=(npm)
+    if [ "${#missing[@]}" = 0 ]; then return 0; fi
+    install "${missing[@]}" || fail "missing packages that cannot be installed from here: ${missing[*]}"
+}
+
+# The peers of the benchmarks. Without them the benchmarks still run and name the peer that they leave out.
+bench_packages() {
+    local missing=()
+    have nginx || [ -x /usr/sbin/nginx ] || missing+=(nginx)
+    have wrk || missing+=(wrk)
+    if [ "${#missing[@]}" = 0 ]; then return 0; fi
+    install "${missing[@]}" || echo "setup: the benchmarks leave out, as it cannot be installed from here: ${missing[*]}" >&2
+}
+
+rust() {
+    if ! have cargo && [ -r "${CARGO_HOME:-$HOME/.cargo}/env" ]; then
+        fail "cargo is installed but not in PATH; run: . ${CARGO_HOME:-$HOME/.cargo}/env"
+    fi
+    have cargo && have rustc || fail "Rust is missing; install it from https://rustup.rs"
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    found=$(rustc --version | awk '{ print $2 }')
+    if [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
+        fail "rustc is $found, but forebay needs $wanted or newer; run: rustup update stable"
+    fi
+    component rustfmt cargo-fmt
+    component clippy cargo-clippy
+}
+
+# component NAME COMMAND: makes sure that COMMAND of the toolchain component NAME runs.
+component() {
+    if "$2" --version >/dev/null 2>&1; then return 0; fi
+    have rustup || fail "the Rust component $1 is missing; install it the way Rust was installed"
+    rustup component add "$1" || fail "the Rust component $1 is missing; run: rustup component add $1"
+}
+
+# The npm packages of package-lock.json, fetched anew only when the lock file is newer than what is there.
+npm_packages() {
+    if [ ! -f package.json ]; then return 0; fi
+    local stamp=node_modules/.package-lock.json
+    if [ -f "$stamp" ] && [ ! package-lock.json -nt "$stamp" ]; then return 0; fi
+    npm ci --no-audit --no-fund >&2 || fail "npm ci failed; the npm packages have to be fetched once, with a network"
+    touch "$stamp"
+}
+
+rust
+packages
+npm_packages
+if [ "${1:-}" = bench ]; then bench_packages; fi

@@ -1,0 +1,220 @@
+//! The configuration file as it is written: one struct per section, one field per key, the default beside it.
+//!
+//! The doc comments on the fields are the manual: [`super::reference`] prints them into `conf/forebay.toml` and the JSON
+//! Schema. Types here say what a value looks like (text, number, list); what it means is decided by `super::resolve`.
+
+mod origin;
+mod site;
+mod token;
+mod values;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use origin::{Health, Origin, OriginTimeouts};
+pub(super) use site::{Cors, Rule, Site};
+pub(super) use token::{Carry, TokenFormat, TokenKey, TokenPlace, TokenPolicy};
+pub(super) use values::{Duration, KindWord, OneOrMany, Size};
+
+/// Configuration of a forebay node.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    /// Listeners, threads and timeouts towards viewers.
+    #[serde(default)]
+    pub(super) server: Server,
+    /// The cache.
+    #[serde(default)]
+    pub(super) store: Store,
+    /// Bounds on everything that outside input can grow.
+    #[serde(default)]
+    pub(super) limits: Limits,
+    /// What is logged, and where.
+    #[serde(default)]
+    pub(super) log: Log,
+    /// Groups of origin servers, by name: letters, digits, `-` and `_`. Sites refer to them by name.
+    #[serde(default)]
+    pub(super) origin: BTreeMap<String, Origin>,
+    /// Token policies, by name: letters, digits, `-` and `_`. Sites refer to them by name. A site without a token
+    /// policy answers everybody.
+    #[serde(default)]
+    pub(super) token: BTreeMap<String, TokenPolicy>,
+    /// Sites: which host names are answered, from which origin, under which rules. The site whose pattern names the
+    /// host exactly wins, then the longest `*.` pattern, then `*`.
+    #[serde(default)]
+    pub(super) site: Vec<Site>,
+}
+
+/// `[server]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Server {
+    /// Plaintext listeners, `ADDRESS:PORT` each. Port 0 lets the system choose. `[::]:80` takes IPv4 too where the
+    /// system allows it.
+    #[schemars(example = ["127.0.0.1:8080"])]
+    pub(super) http: Vec<String>,
+    /// TLS listeners. Certificate and key are PEM files; relative paths start at the folder of this file.
+    #[schemars(example = [Https::example()])]
+    pub(super) https: Vec<Https>,
+    /// The private listener for operators: metrics, health, purge, reload. Without it there is none. An address that is
+    /// not loopback needs `admin_token_file`.
+    #[schemars(example = "127.0.0.1:9090")]
+    pub(super) admin: Option<String>,
+    /// File with the bearer token that admin requests must carry: visible ASCII, surrounding white space ignored.
+    #[schemars(example = "/etc/forebay/admin.token")]
+    pub(super) admin_token_file: Option<String>,
+    /// Threads that serve viewers. Default: one per core.
+    #[schemars(range(min = 1, max = 1024), example = 4)]
+    pub(super) threads: Option<u32>,
+    /// Whether plaintext listeners speak HTTP/2 to clients that start with its preface (RFC 9113 section 3.3).
+    pub(super) h2c: bool,
+    /// Addresses and networks (CIDR) whose `X-Forwarded-For` is believed.
+    #[schemars(example = ["10.0.0.0/8"])]
+    pub(super) trusted_proxies: Vec<String>,
+    /// How long a client may take to send a whole request header. 1ms to 1h.
+    pub(super) request_timeout: Duration,
+    /// How long a kept-alive connection may stand idle between requests. 1ms to 1d.
+    pub(super) idle_timeout: Duration,
+    /// How long one write towards a client may make no progress. 1ms to 1h.
+    pub(super) write_timeout: Duration,
+    /// How long a stopping node waits for its connections to end; `"0s"` does not wait. Up to 1d.
+    pub(super) drain_timeout: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            http: Vec::new(),
+            https: Vec::new(),
+            admin: None,
+            admin_token_file: None,
+            threads: None,
+            h2c: false,
+            trusted_proxies: Vec::new(),
+            request_timeout: Duration::new("10s"),
+            idle_timeout: Duration::new("60s"),
+            write_timeout: Duration::new("20s"),
+            drain_timeout: Duration::new("30s"),
+        }
+    }
+}
+
+/// One entry of `server.https`.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Https {
+    /// `ADDRESS:PORT`. Port 0 lets the system choose.
+    #[schemars(example = "[::]:443")]
+    pub(super) listen: String,
+    /// PEM file with the certificate chain, the server's own certificate first.
+    #[schemars(example = "/etc/forebay/tls/live.crt")]
+    pub(super) cert: String,
+    /// PEM file with the private key, not encrypted.
+    #[schemars(example = "/etc/forebay/tls/live.key")]
+    pub(super) key: String,
+}
+
+impl Https {
+    fn example() -> Https {
+        Https {
+            listen: "[::]:443".to_owned(),
+            cert: "/etc/forebay/tls/live.crt".to_owned(),
+            key: "/etc/forebay/tls/live.key".to_owned(),
+        }
+    }
+}
+
+/// `[store]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Store {
+    /// Memory for bodies and their metadata, those in flight included. At least 16MiB.
+    pub(super) memory: Size,
+}
+
+impl Default for Store {
+    fn default() -> Store {
+        Store { memory: Size::new("1GiB") }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// Viewers' connections open at once; further ones are closed at accept.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) connections: u32,
+    /// Length of a request target (path and query); a longer one is answered 414. 64B to 32KiB.
+    pub(super) request_target: Size,
+    /// Length of a playlist; a longer one is passed on unread and not kept. 1KiB to 64MiB.
+    pub(super) playlist: Size,
+    /// Percent of `store.memory` that one object may take; a larger one streams through `window` and is not kept.
+    #[schemars(range(min = 1, max = 50))]
+    pub(super) object_share: u8,
+    /// Part of a large or uncacheable body held between origin and viewer. At least 256KiB, at most a quarter of
+    /// `store.memory`; where the default is more than that, it is that quarter.
+    pub(super) window: Size,
+    /// How long a request waits for another request's fetch to answer before it goes to the origin itself. 100ms to
+    /// 30s.
+    pub(super) coalesce_wait: Duration,
+    /// Requests that wait for one fetch at once; further ones are answered 503.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) waiters: u32,
+    /// Percent of an object that must have arrived for a fetch without readers to go on.
+    #[schemars(range(min = 0, max = 100))]
+    pub(super) abandon_below: u8,
+    /// How long a key is remembered as uncacheable, so that nobody queues behind it; `"0s"` does not remember. Up to
+    /// 1d.
+    pub(super) uncacheable_memory: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 100_000,
+            request_target: Size::new("8KiB"),
+            playlist: Size::new("4MiB"),
+            object_share: 10,
+            window: Size::new("8MiB"),
+            coalesce_wait: Duration::new("10s"),
+            waiters: 100_000,
+            abandon_below: 50,
+            uncacheable_memory: Duration::new("60s"),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    /// Where access lines go: `"stdout"`, `"off"`, or the path of a file, appended to. A relative path starts at the
+    /// working directory.
+    pub(super) access: String,
+    /// Access lines held for the writer; further ones are dropped and counted.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub(super) queue: u32,
+    /// Least severe level of the node's own messages: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    pub(super) level: Level,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { access: "stdout".to_owned(), queue: 8192, level: Level::Info }
+    }
+}
+
+/// `log.level`
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}

@@ -1,0 +1,209 @@
+//! `[server]`, `[store]`, `[limits]` and `[log]`: what they mean.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing::level_filters::LevelFilter;
+
+use super::super::diagnostic::Report;
+use super::super::files::{self, Pem};
+use super::super::model::{AccessLog, Limits, Log, Server, Store, TlsListener};
+use super::super::{raw, units};
+use super::{DAY, HOUR, MILLISECOND, duration, size};
+
+/// The least that `store.memory` may be.
+const MEMORY_BYTES_MIN: u64 = 16 << 20;
+
+/// The least that `limits.window` may be: one chunk of the store.
+const WINDOW_BYTES_MIN: u64 = 256 << 10;
+
+pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
+    let mut taken = Vec::new();
+    let mut listener = |report: &mut Report, key: String, written: &str| {
+        let address = address(report, &key, written);
+        if address.port() != 0 {
+            match taken.iter().find(|(other, _)| *other == address) {
+                Some((_, first)) => {
+                    let reason = format!("\"{written}\" is listened on at {first} already");
+                    report.mistake(&key, reason, "give each listener an address of its own");
+                }
+                None => taken.push((address, key)),
+            }
+        }
+        address
+    };
+    let plain = raw.http.iter().enumerate();
+    let http: Vec<_> =
+        plain.map(|(place, written)| listener(report, format!("server.http[{place}]"), written)).collect();
+    let secure = raw.https.iter().enumerate();
+    let https: Vec<_> = secure
+        .map(|(place, entry)| {
+            let key = format!("server.https[{place}]");
+            let listen = listener(report, format!("{key}.listen"), &entry.listen);
+            tls_listener(report, &key, listen, entry)
+        })
+        .collect();
+    let admin = raw.admin.as_ref().map(|written| listener(report, "server.admin".to_owned(), written));
+    if http.is_empty() && https.is_empty() {
+        report.mistake("server.http", "there is no listener", "add http = [\"127.0.0.1:8080\"] to [server]");
+    }
+    if raw.h2c && http.is_empty() {
+        report.mistake(
+            "server.h2c",
+            "has no effect without a plaintext listener",
+            "remove it, or add server.http",
+        );
+    }
+    let trusted = raw.trusted_proxies.iter().enumerate();
+    let ms = MILLISECOND;
+    Server {
+        http,
+        https,
+        admin,
+        admin_token: admin_token(report, raw, admin),
+        threads: raw.threads.and_then(|threads| NonZeroUsize::new(threads as usize)),
+        h2c: raw.h2c,
+        trusted_proxies: trusted
+            .filter_map(|(place, written)| {
+                network(report, &format!("server.trusted_proxies[{place}]"), written)
+            })
+            .collect(),
+        request_timeout: duration(report, "server.request_timeout", &raw.request_timeout, ms, HOUR),
+        idle_timeout: duration(report, "server.idle_timeout", &raw.idle_timeout, ms, DAY),
+        write_timeout: duration(report, "server.write_timeout", &raw.write_timeout, ms, HOUR),
+        drain_timeout: duration(report, "server.drain_timeout", &raw.drain_timeout, Duration::ZERO, DAY),
+    }
+}
+
+fn tls_listener(report: &mut Report, key: &str, listen: SocketAddr, raw: &raw::Https) -> TlsListener {
+    TlsListener {
+        listen,
+        cert: files::pem(report, &format!("{key}.cert"), &raw.cert, Pem::Certificates),
+        key: files::pem(report, &format!("{key}.key"), &raw.key, Pem::PrivateKey),
+    }
+}
+
+fn admin_token(
+    report: &mut Report,
+    raw: &raw::Server,
+    admin: Option<SocketAddr>,
+) -> Option<super::super::model::Secret> {
+    let key = "server.admin_token_file";
+    match (&raw.admin_token_file, admin) {
+        (Some(_), None) => {
+            report.mistake(key, "has no effect without an admin listener", "remove it, or add server.admin");
+            None
+        }
+        (Some(written), Some(_)) => Some(files::text_secret(report, key, written)),
+        (None, Some(address)) if !address.ip().to_canonical().is_loopback() => {
+            let reason =
+                format!("{address} is not a loopback address, and admin requests need no credential");
+            let remedy = "add admin_token_file, or listen on 127.0.0.1 or [::1]";
+            report.mistake("server.admin", reason, remedy);
+            None
+        }
+        (None, _) => None,
+    }
+}
+
+fn address(report: &mut Report, key: &str, written: &str) -> SocketAddr {
+    written.parse().unwrap_or_else(|_| {
+        let (any, port) =
+            (IpAddr::from([0, 0, 0, 0]), written.rsplit(':').next().and_then(|p| p.parse::<u16>().ok()));
+        let remedy = match port {
+            Some(port) => format!("write ADDRESS:PORT, such as \"127.0.0.1:{port}\" or \"[::]:{port}\""),
+            None => "write ADDRESS:PORT, such as \"127.0.0.1:8080\" or \"[::]:80\"".to_owned(),
+        };
+        let reason = format!("\"{}\" is not an IP address with a port", written.escape_debug());
+        report.mistake(key, reason, remedy);
+        SocketAddr::new(any, 0)
+    })
+}
+
+fn network(report: &mut Report, key: &str, written: &str) -> Option<IpNet> {
+    if let Ok(address) = written.parse::<IpAddr>() {
+        return Some(IpNet::from(address));
+    }
+    match written.parse::<IpNet>() {
+        Ok(network) if network.trunc() == network => Some(network),
+        Ok(network) => {
+            let reason = format!("\"{written}\" is an address inside a network");
+            let whole = network.trunc();
+            report.mistake(
+                key,
+                reason,
+                format!("write \"{whole}\" for the network or \"{}\"", network.addr()),
+            );
+            None
+        }
+        Err(_) => {
+            let reason = format!("\"{}\" is not an address or a network", written.escape_debug());
+            report.mistake(key, reason, "write it as \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.1\"");
+            None
+        }
+    }
+}
+
+pub(super) fn store(report: &mut Report, raw: &raw::Store) -> Store {
+    Store { memory: size(report, "store.memory", &raw.memory, MEMORY_BYTES_MIN, u64::MAX) }
+}
+
+/// `memory` is the size of the store, in bytes.
+pub(super) fn limits(report: &mut Report, raw: &raw::Limits, memory: u64) -> Limits {
+    let wait = (Duration::from_millis(100), Duration::from_secs(30));
+    let request_target = size(report, "limits.request_target", &raw.request_target, 64, 32 << 10);
+    Limits {
+        connections: raw.connections as usize,
+        request_target: usize::try_from(request_target).unwrap_or(usize::MAX),
+        playlist: size(report, "limits.playlist", &raw.playlist, 1 << 10, 64 << 20),
+        object_share: raw.object_share,
+        window: window(report, raw, memory),
+        coalesce_wait: duration(report, "limits.coalesce_wait", &raw.coalesce_wait, wait.0, wait.1),
+        waiters: raw.waiters as usize,
+        abandon_below: raw.abandon_below,
+        uncacheable_memory: duration(
+            report,
+            "limits.uncacheable_memory",
+            &raw.uncacheable_memory,
+            Duration::ZERO,
+            DAY,
+        ),
+    }
+}
+
+/// The window is at most a quarter of the store; one that is not written gives way.
+fn window(report: &mut Report, raw: &raw::Limits, memory: u64) -> u64 {
+    let key = "limits.window";
+    let window = size(report, key, &raw.window, WINDOW_BYTES_MIN, u64::MAX);
+    let quarter = memory / 4;
+    if window > quarter && report.has(key) {
+        let reason = format!("\"{}\" is more than a quarter of store.memory", raw.window.0);
+        let remedy = format!("write at most \"{}\", or raise store.memory", units::show_size(quarter));
+        report.mistake(key, reason, remedy);
+    }
+    window.min(quarter)
+}
+
+pub(super) fn log(report: &mut Report, raw: &raw::Log) -> Log {
+    let access = match raw.access.as_str() {
+        "off" => AccessLog::Off,
+        "stdout" => AccessLog::Stdout,
+        "" => {
+            report.mistake("log.access", "is empty", "write \"stdout\", \"off\" or the path of a file");
+            AccessLog::Off
+        }
+        path => AccessLog::File(PathBuf::from(path)),
+    };
+    let level = match raw.level {
+        raw::Level::Off => LevelFilter::OFF,
+        raw::Level::Error => LevelFilter::ERROR,
+        raw::Level::Warn => LevelFilter::WARN,
+        raw::Level::Info => LevelFilter::INFO,
+        raw::Level::Debug => LevelFilter::DEBUG,
+        raw::Level::Trace => LevelFilter::TRACE,
+    };
+    Log { access, queue: raw.queue as usize, level }
+}

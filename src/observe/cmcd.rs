@@ -1,0 +1,272 @@
+//! Common Media Client Data, version 1 (CTA-5004): what a player says about itself, read for the log and the viewer count.
+//!
+//! Decides which keys are kept and what a well-formed value is; a key it does not know or a value out of form is skipped
+//! and never an error, since players send all sorts. Works on the decoded value of the `CMCD` query parameter or on the
+//! CMCD headers joined by commas. Borrows from its input.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+/// Bytes of CMCD that are read; what is longer is cut after the last complete pair.
+pub const CMCD_BYTES_MAX: usize = 2048;
+/// Bytes of a session id (CTA-5004: 64 characters); a longer one is not one.
+pub const SESSION_ID_BYTES_MAX: usize = 64;
+
+/// The keys that are kept, in the form the access log shows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cmcd<'a> {
+    /// `sid`: the playback session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<Cow<'a, str>>,
+    /// `ot`: the object's type, one of m, a, v, av, i, c, tt, k, o.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ot: Option<&'static str>,
+    /// `br`: encoded bitrate, in kbit/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub br: Option<u64>,
+    /// `bl`: buffer length, in ms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bl: Option<u64>,
+    /// `mtp`: measured throughput, in kbit/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtp: Option<u64>,
+    /// `bs`: the buffer ran empty since the last request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bs: Option<bool>,
+    /// `su`: the object is needed urgently: start, seek, or after an empty buffer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub su: Option<bool>,
+    /// `nor`: path of the next object, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nor: Option<Cow<'a, str>>,
+}
+
+impl<'a> Cmcd<'a> {
+    /// Reads the pairs of `raw`; of a key that comes twice, the first counts.
+    pub fn parse(raw: &'a str) -> Cmcd<'a> {
+        let mut cmcd = Cmcd::default();
+        let mut rest = bounded(raw);
+        while let Some((key, value, after)) = next_pair(rest) {
+            cmcd.take(key, value);
+            rest = after;
+        }
+        cmcd
+    }
+
+    /// The session id alone.
+    pub fn session_id(raw: &'a str) -> Option<Cow<'a, str>> {
+        let mut rest = bounded(raw);
+        while let Some((key, value, after)) = next_pair(rest) {
+            if key == "sid"
+                && let Some(sid) = session_id(value)
+            {
+                return Some(sid);
+            }
+            rest = after;
+        }
+        None
+    }
+
+    /// Whether nothing was kept.
+    pub fn is_empty(&self) -> bool {
+        *self == Cmcd::default()
+    }
+
+    fn take(&mut self, key: &str, value: Value<'a>) {
+        match key {
+            "sid" if self.sid.is_none() => self.sid = session_id(value),
+            "ot" if self.ot.is_none() => self.ot = value.token().and_then(object_type),
+            "br" if self.br.is_none() => self.br = value.number(),
+            "bl" if self.bl.is_none() => self.bl = value.number(),
+            "mtp" if self.mtp.is_none() => self.mtp = value.number(),
+            "bs" if self.bs.is_none() => self.bs = value.boolean(),
+            "su" if self.su.is_none() => self.su = value.boolean(),
+            "nor" if self.nor.is_none() => self.nor = value.string(),
+            _ => {}
+        }
+    }
+}
+
+/// A value as it stands after `=`, or `None` where there is no `=`.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    /// The key stands alone, which means true.
+    None,
+    /// A number, a token or a boolean.
+    Token(&'a str),
+    /// The inside of a quoted string, escapes not yet undone.
+    Quoted(&'a str),
+    /// Neither.
+    Malformed,
+}
+
+impl<'a> Value<'a> {
+    fn token(self) -> Option<&'a str> {
+        if let Value::Token(token) = self { Some(token) } else { None }
+    }
+
+    fn number(self) -> Option<u64> {
+        self.token()?.parse().ok()
+    }
+
+    fn boolean(self) -> Option<bool> {
+        match self {
+            Value::None | Value::Token("true") => Some(true),
+            Value::Token("false") => Some(false),
+            _ => None,
+        }
+    }
+
+    fn string(self) -> Option<Cow<'a, str>> {
+        match self {
+            Value::Quoted(text) if text.contains('\\') => Some(Cow::Owned(unescape(text))),
+            Value::Quoted(text) => Some(Cow::Borrowed(text)),
+            _ => None,
+        }
+    }
+}
+
+fn session_id(value: Value<'_>) -> Option<Cow<'_, str>> {
+    value.string().filter(|sid| !sid.is_empty() && sid.len() <= SESSION_ID_BYTES_MAX)
+}
+
+fn object_type(token: &str) -> Option<&'static str> {
+    ["m", "a", "v", "av", "i", "c", "tt", "k", "o"].into_iter().find(|known| *known == token)
+}
+
+/// At most [`CMCD_BYTES_MAX`] bytes of `raw`, without the pair that was cut.
+fn bounded(raw: &str) -> &str {
+    if raw.len() <= CMCD_BYTES_MAX {
+        return raw;
+    }
+    let cut = &raw[..raw.floor_char_boundary(CMCD_BYTES_MAX)];
+    cut.rsplit_once(',').map_or("", |(whole, _)| whole)
+}
+
+/// The next key, its value, and what follows; `None` at the end.
+fn next_pair(text: &str) -> Option<(&str, Value<'_>, &str)> {
+    let text = text.trim_start_matches([',', ' ']);
+    if text.is_empty() {
+        return None;
+    }
+    let end = text.find(['=', ',']).unwrap_or(text.len());
+    let (key, rest) = (text[..end].trim_end(), &text[end..]);
+    let Some(rest) = rest.strip_prefix('=') else {
+        return Some((key, Value::None, rest));
+    };
+    let Some(inside) = rest.strip_prefix('"') else {
+        let end = rest.find(',').unwrap_or(rest.len());
+        return Some((key, Value::Token(rest[..end].trim()), &rest[end..]));
+    };
+    match closing_quote(inside) {
+        Some(end) => Some((key, Value::Quoted(&inside[..end]), &inside[end + 1..])),
+        None => Some((key, Value::Malformed, "")),
+    }
+}
+
+/// Place of the quote that ends the string, escaped ones passed over.
+fn closing_quote(inside: &str) -> Option<usize> {
+    let mut escaped = false;
+    for (place, byte) in inside.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return Some(place),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        plain.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_hls_js_sends_is_read() {
+        let raw = r#"bl=21300,br=3200,bs,cid="abc",d=4004,dl=5000,mtp=25400,nor="..%2F300kbps%2Fseg35.m4v",ot=v,rtp=15000,sf=h,sid="6e2fb550-c457-11e9-bb97-0800200c9a66",su"#;
+        let cmcd = Cmcd::parse(raw);
+        assert_eq!(
+            cmcd,
+            Cmcd {
+                sid: Some("6e2fb550-c457-11e9-bb97-0800200c9a66".into()),
+                ot: Some("v"),
+                br: Some(3200),
+                bl: Some(21300),
+                mtp: Some(25400),
+                bs: Some(true),
+                su: Some(true),
+                nor: Some("..%2F300kbps%2Fseg35.m4v".into()),
+            }
+        );
+        assert_eq!(Cmcd::session_id(raw), cmcd.sid);
+    }
+
+    #[test]
+    fn strings_may_hold_commas_equal_signs_and_escaped_quotes() {
+        let cmcd = Cmcd::parse(r#"cid="a,b=c",sid="x\"y\\z",br=1"#);
+        assert_eq!(cmcd.sid.as_deref(), Some(r#"x"y\z"#));
+        assert_eq!(cmcd.br, Some(1));
+    }
+
+    #[test]
+    fn values_out_of_form_are_skipped_and_the_rest_is_kept() {
+        let cmcd = Cmcd::parse("br=fast, bl=-1,ot=video,sid=unquoted,bs=maybe,,=,su=false, mtp = 7 ,x");
+        assert_eq!(cmcd, Cmcd { su: Some(false), mtp: Some(7), ..Cmcd::default() });
+        assert!(Cmcd::parse("").is_empty());
+        assert!(Cmcd::parse(r#"sid="never closed"#).is_empty());
+        assert!(Cmcd::parse(r#"sid="","#).is_empty());
+    }
+
+    #[test]
+    fn the_first_of_two_equal_keys_counts() {
+        assert_eq!(Cmcd::parse("br=1,br=2").br, Some(1));
+    }
+
+    #[test]
+    fn a_session_id_beyond_its_length_is_not_one() {
+        let raw = format!("sid=\"{}\"", "s".repeat(SESSION_ID_BYTES_MAX + 1));
+        assert_eq!(Cmcd::session_id(&raw), None);
+        assert_eq!(Cmcd::parse(&raw).sid, None);
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_after_a_complete_pair() {
+        let raw = format!("br=1,cid=\"{}\",bl=2,mtp=12345678", "é".repeat(1010));
+        assert!(raw.len() > CMCD_BYTES_MAX);
+        let cmcd = Cmcd::parse(&raw);
+        assert_eq!((cmcd.br, cmcd.bl, cmcd.mtp), (Some(1), Some(2), None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic_and_the_short_way_agrees(
+            raw in prop_oneof![".{0,3000}", "([a-z]{2,3}(=(\"[^\"]{0,9}\\\\?\"?|[0-9]{1,21}|[a-z]{1,5}))?,? ?){0,40}"]
+        ) {
+            prop_assert_eq!(Cmcd::session_id(&raw), Cmcd::parse(&raw).sid);
+        }
+
+        #[test]
+        fn every_session_id_comes_back_as_it_was_written(sid in "[ -~]{1,64}", br in any::<u64>()) {
+            let quoted = sid.replace('\\', "\\\\").replace('"', "\\\"");
+            let raw = format!("su,sid=\"{quoted}\",br={br}");
+            let cmcd = Cmcd::parse(&raw);
+            prop_assert_eq!(cmcd.sid.as_deref(), Some(sid.as_str()));
+            prop_assert_eq!(cmcd.br, Some(br));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Each wait has its own limit and its own word. The servers here never go on, so nothing depends on the machine.
+
+use super::scripted::{Scripted, Step, send};
+use super::*;
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_a_first_byte_time_out() {
+    for started in ["", "HTTP/1.1 200 OK\r\nX-Slow: "] {
+        let server = Scripted::always(vec![send(started), Step::Hold]).await;
+        let mut config = origin(vec![server.server()]);
+        config.timeouts.first_byte = SHORT;
+        let (group, registry) = set_up(&config);
+        let error = group.fetch(&get("/x")).await.err().unwrap();
+        assert_eq!((error.as_str(), error.status()), ("first_byte_timeout", 504));
+        assert_eq!(server.seen().len(), 1, "a time out is not tried again");
+        assert_eq!(metric(&registry, "forebay_origin_errors_total", &[("error", "first_byte_timeout")]), 1);
+        eventually("the connection is closed", || server.open() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_a_between_bytes_time_out() {
+    for head in ["Content-Length: 10", "Transfer-Encoding: chunked", "Connection: close"] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n4\r\nhalf");
+        let server = Scripted::always(vec![send(answer), Step::Hold]).await;
+        let mut config = origin(vec![server.server()]);
+        config.timeouts.between_bytes = SHORT;
+        let (group, registry) = set_up(&config);
+        let mut response = group.fetch(&get("/x")).await.unwrap();
+        let error = body(&mut response).await.unwrap_err();
+        assert_eq!((error.as_str(), error.status()), ("between_bytes_timeout", 504), "{head}");
+        assert!(response.chunk().await.is_err());
+        assert_eq!(
+            metric(&registry, "forebay_origin_errors_total", &[("error", "between_bytes_timeout")]),
+            1
+        );
+        eventually("the connection is closed", || server.open() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_finishes_its_handshake_is_a_connect_time_out() {
+    // Accepts TCP, and waits for a plaintext request that a TLS client never sends.
+    let server = Scripted::always(vec![]).await;
+    let mut place = server.server();
+    place.tls = true;
+    let mut config = origin(vec![place]);
+    config.timeouts.connect = SHORT;
+    config.retry.attempts = 1;
+    let (group, registry) = set_up(&config);
+    let error = group.fetch(&get("/x")).await.err().unwrap();
+    assert_eq!((error.as_str(), error.status()), ("connect_timeout", 504));
+    assert_eq!(metric(&registry, "forebay_origin_requests_total", &[]), 0, "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_wait_for_a_piece_that_is_given_up_loses_nothing() {
+    let go = Arc::new(tokio::sync::Notify::new());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn({
+        let go = Arc::clone(&go);
+        async move {
+            use tokio::io::AsyncWriteExt;
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nseg").await.unwrap();
+            go.notified().await;
+            stream.write_all(b"ment").await.unwrap();
+            go.notified().await;
+        }
+    });
+    let place = OriginServer { tls: false, host: "127.0.0.1".to_owned(), port: address.port() };
+    let (group, _registry) = set_up(&origin(vec![place]));
+    let mut response = group.fetch(&get("/x")).await.unwrap();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "seg");
+    for _ in 0..3 {
+        let given_up = tokio::time::timeout(Duration::from_millis(1), response.chunk()).await;
+        assert!(given_up.is_err());
+    }
+    go.notify_one();
+    assert_eq!(body(&mut response).await.unwrap(), "ment");
+    go.notify_one();
+    server.await.unwrap();
+}

@@ -1,0 +1,179 @@
+//! Promises about configuration files: the generated ones under `conf/` say what the code does, the examples load, and
+//! every mistake in `tests/config/invalid/` is told as the `.txt` beside it says.
+//!
+//! `UPDATE=1 cargo test --test config` rewrites the generated files and the `.txt` files, to be reviewed as a diff.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use forebay::config::reference::{reference_toml, schema};
+use forebay::config::{self, Config, Diagnostics};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Files of a folder with this extension, in order of their names.
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(ROOT).join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
+    files.sort();
+    files
+}
+
+/// Holds a file to what it should be, or writes it when `UPDATE` is set.
+fn expect_file(path: &Path, expected: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, expected).unwrap();
+    }
+    let found = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(found, expected, "{} is out of date: UPDATE=1 cargo test --test config", path.display());
+}
+
+fn parse(text: &str) -> Result<Config, Diagnostics> {
+    config::parse(text, Path::new("forebay.toml"))
+}
+
+#[test]
+fn the_reference_file_is_what_the_code_says() {
+    expect_file(&Path::new(ROOT).join("conf/forebay.toml"), &reference_toml());
+}
+
+#[test]
+fn the_schema_file_is_what_the_code_says() {
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    expect_file(&Path::new(ROOT).join("conf/forebay.schema.json"), &text);
+}
+
+#[test]
+fn the_reference_file_is_the_minimal_one_with_every_default_written_out() {
+    let minimal = fs::read_to_string(Path::new(ROOT).join("conf/examples/minimal.toml")).unwrap();
+    let minimal = format!("{:?}", parse(&minimal).unwrap());
+    assert_eq!(format!("{:?}", parse(&reference_toml()).unwrap()), minimal);
+
+    // The head of the file shows what such a line is; that one is none.
+    let is_default = |line: &str| {
+        !line.contains(" is a default: ")
+            && line.strip_prefix('#').is_some_and(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
+    };
+    let text = reference_toml();
+    let defaults = text.lines().filter(|line| is_default(line)).count();
+    let written: Vec<_> = text.lines().map(|line| if is_default(line) { &line[1..] } else { line }).collect();
+    assert!(defaults >= 20, "only {defaults} defaults are shown");
+    assert_eq!(format!("{:?}", parse(&written.join("\n")).unwrap()), minimal);
+}
+
+/// Examples are settings as they would be written, so nothing is wrong with them but what only their reader can have:
+/// the files they name, and an origin that speaks TLS.
+#[test]
+fn the_examples_of_the_reference_file_are_right() {
+    // `status` is left out: it excludes `key`.
+    let is_example = |line: &&str| !line.starts_with("#     status") && !line.contains(" is an example ");
+    let text = reference_toml();
+    let lines: Vec<_> =
+        text.lines().filter(is_example).map(|line| line.strip_prefix("#     ").unwrap_or(line)).collect();
+    let mistakes = parse(&lines.join("\n")).unwrap_err();
+    let (files, others): (Vec<_>, Vec<_>) =
+        mistakes.0.into_iter().partition(|mistake| mistake.reason.contains("cannot be read: No such file"));
+    let others: Vec<_> = others.iter().map(|mistake| mistake.key.as_str()).collect();
+    assert_eq!(others, ["origin.main.tls"]);
+    let files: Vec<_> = files.iter().map(|mistake| mistake.key.as_str()).collect();
+    assert_eq!(
+        files,
+        [
+            "server.https[0].cert",
+            "server.https[0].key",
+            "server.admin_token_file",
+            "origin.main.tls.ca",
+            "token.viewer.keys[0].secret_file",
+            "token.viewer.salt_file",
+        ]
+    );
+}
+
+/// The files that `/etc/forebay/...` in an example stands for are made in a folder of the test's own.
+#[test]
+fn every_example_loads() {
+    let examples = files("conf/examples", "toml");
+    assert!(examples.len() >= 2);
+    for example in examples {
+        let folder = tempfile::tempdir().unwrap();
+        make_secrets(folder.path());
+        let text = fs::read_to_string(&example).unwrap().replace("/etc/forebay/", "");
+        if let Err(mistakes) = config::parse(&text, &folder.path().join("forebay.toml")) {
+            panic!("{}:\n{mistakes}", example.display());
+        }
+    }
+}
+
+fn make_secrets(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(["live.example.com".to_owned()]).unwrap();
+    fs::create_dir_all(folder.join("tls")).unwrap();
+    fs::create_dir_all(folder.join("keys")).unwrap();
+    fs::write(folder.join("tls/live.crt"), made.cert.pem()).unwrap();
+    fs::write(folder.join("tls/live.key"), made.signing_key.serialize_pem()).unwrap();
+    fs::write(folder.join("tls/origin-ca.pem"), made.cert.pem()).unwrap();
+    fs::write(folder.join("keys/k1"), "00112233445566778899aabbccddeeff\n").unwrap();
+    fs::write(folder.join("keys/k2"), "  ffeeddccbbaa99887766554433221100\n").unwrap();
+    fs::write(folder.join("admin.token"), "an-operator-s-token\n").unwrap();
+}
+
+#[test]
+fn every_valid_file_loads() {
+    let valid = files("tests/config/valid", "toml");
+    assert!(valid.len() >= 5);
+    for file in valid {
+        if let Err(mistakes) = config::load(&file) {
+            panic!("{mistakes}");
+        }
+    }
+}
+
+/// The message names the file as it was given: relative here.
+#[test]
+fn every_mistake_is_told_with_its_place_and_remedy() {
+    let invalid = files("tests/config/invalid", "toml");
+    assert!(invalid.len() >= 30, "only {} files", invalid.len());
+    for file in invalid {
+        // Cargo runs tests in the package's folder.
+        let relative = file.strip_prefix(ROOT).unwrap();
+        let mistakes = config::load(relative).expect_err(&format!("{} is accepted", relative.display()));
+        expect_file(&file.with_extension("txt"), &format!("{mistakes}\n"));
+    }
+}
+
+#[test]
+fn every_expected_message_has_its_file() {
+    for expected in files("tests/config/invalid", "txt") {
+        assert!(expected.with_extension("toml").exists(), "{} is left over", expected.display());
+    }
+}
+
+/// No message, and no debug output, shows a byte of a secret.
+#[test]
+fn a_secret_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("forebay.toml");
+    let text = "[server]\nhttp = ['127.0.0.1:0']\nadmin = '127.0.0.1:0'\nadmin_token_file = 'token'\n\
+                [origin.a]\nservers = ['http://a']\n[[site]]\nhosts = ['*']\norigin = 'a'\ntoken = 't'\n\
+                [token.t]\nformat = 'edgeauth'\nkeys = [{ id = 'k', secret_file = 'key' }]\nsalt_file = 'salt'\n";
+    fs::write(folder.path().join("token"), "5ec4e7token").unwrap();
+    fs::write(folder.path().join("salt"), "5ec4e7salt").unwrap();
+    fs::write(folder.path().join("key"), "5ec4e7").unwrap();
+    let config = config::parse(text, &file).unwrap();
+    assert_eq!(config.tokens[0].keys[0].secret.0, [0x5e, 0xc4, 0xe7]);
+    assert_eq!(config.tokens[0].salt.as_ref().unwrap().0, b"5ec4e7salt");
+    assert_eq!(config.server.admin_token.as_ref().unwrap().0, b"5ec4e7token");
+    assert!(!format!("{config:?}").contains("5ec4e7"));
+    assert!(!format!("{config:?}").contains("94, 196, 231"));
+    for (key, token) in
+        [("5ec4e7x", "5ec4e7 token"), ("5ec4e7f", "5ec4e7\u{e9}"), ("5ec4 e7", "5ec4e7\ntoken")]
+    {
+        fs::write(folder.path().join("key"), key).unwrap();
+        fs::write(folder.path().join("token"), token).unwrap();
+        let mistakes = config::parse(text, &file).unwrap_err();
+        assert_eq!(mistakes.0.len(), 2, "{mistakes}");
+        assert!(!mistakes.to_string().contains("5ec4"), "{mistakes}");
+    }
+}

@@ -1,0 +1,117 @@
+//! One line of JSON per request, with the documented fields, and nothing in it that is nobody's business.
+
+use serde_json::Value;
+
+use crate::support::client::{Http2, Request};
+use crate::support::content::content;
+use crate::support::edge::Setup;
+use crate::support::origin::{Answer, Origin};
+
+fn text<'a>(line: &'a Value, field: &str) -> &'a str {
+    line[field].as_str().unwrap_or_else(|| panic!("no text {field:?} in {line}"))
+}
+
+fn number(line: &Value, field: &str) -> f64 {
+    line[field].as_f64().unwrap_or_else(|| panic!("no number {field:?} in {line}"))
+}
+
+/// Every request has one line that says what was asked and what became of it.
+#[tokio::test]
+async fn every_request_has_one_line() {
+    let origin = Origin::start().await;
+    origin.on("/a.m4s", Answer::ok(content(1, 1000)).cache_control("max-age=60"));
+    let edge = Setup::before(&origin).server("h2c = true").start().await;
+    let requests = [
+        Request::get("/a.m4s?q=1"),
+        Request::get("/a.m4s?q=1").header("user-agent", "player \"1\""),
+        Request::get("/a.m4s?q=1").range("bytes=0-9"),
+        Request::new("DELETE", "/a.m4s"),
+        Request::get("/none.bin"),
+    ];
+    // One line is awaited before the next request, so that lines stand in the order of the requests.
+    for (number, request) in requests.iter().enumerate() {
+        edge.ask(request).await;
+        edge.await_access_lines(number + 1).await;
+    }
+    Http2::connect(edge.http()).await.get("/a.m4s?q=1").await;
+    let lines = edge.await_access_lines(6).await;
+    let said: Vec<(&str, &str, f64, f64)> = lines
+        .iter()
+        .map(|line| {
+            (text(line, "method"), text(line, "outcome"), number(line, "status"), number(line, "bytes"))
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("GET", "miss", 200.0, 1000.0),
+            ("GET", "hit", 200.0, 1000.0),
+            ("GET", "hit", 206.0, 10.0),
+            ("DELETE", "denied", 405.0, said[3].3),
+            ("GET", "miss", 404.0, said[4].3),
+            ("GET", "hit", 200.0, 1000.0),
+        ]
+    );
+    for line in &lines {
+        assert_eq!(text(line, "site"), "*");
+        assert_eq!(text(line, "host"), "edge.test");
+        assert_eq!(text(line, "client_ip"), "127.0.0.1");
+        assert!(text(line, "ts").ends_with('Z'), "{line}");
+        assert_eq!((&line["tls"], &line["aborted"]), (&Value::Bool(false), &Value::Bool(false)), "{line}");
+        assert!(number(line, "total_ms") >= 0.0 && number(line, "ttfb_ms") >= 0.0, "{line}");
+    }
+    assert_eq!((text(&lines[0], "path"), text(&lines[0], "query")), ("/a.m4s", "q=1"));
+    assert_eq!(text(&lines[0], "kind"), "segment");
+    assert_eq!(text(&lines[1], "user_agent"), "player \"1\"");
+    assert_eq!(text(&lines[2], "range"), "bytes=0-9");
+    assert_eq!((text(&lines[0], "proto"), text(&lines[5], "proto")), ("h1", "h2"));
+    assert_eq!(edge.access_lines().len(), 6);
+}
+
+/// What a client writes cannot forge a line: control characters and quotes stay inside their field.
+#[tokio::test]
+async fn a_client_cannot_forge_a_line() {
+    let origin = Origin::start().await;
+    origin.otherwise(|_, _| Answer::ok("here"));
+    let edge = Setup::before(&origin).start().await;
+    let forged = "x\",\"outcome\":\"forged\",\"y\":\"\t\u{1b}[31m";
+    edge.ask(&Request::get("/%0a%22forged%22?a=%22}").header("user-agent", forged)).await;
+    let lines = edge.await_access_lines(1).await;
+    assert_eq!(lines.len(), 1);
+    assert_ne!(text(&lines[0], "outcome"), "forged");
+    assert_eq!(text(&lines[0], "path"), "/%0a%22forged%22");
+}
+
+/// A transfer that breaks off is told as such, with what went wrong.
+#[tokio::test]
+async fn a_broken_transfer_is_told() {
+    let origin = Origin::start().await;
+    origin.on("/cut.m4s", Answer::ok(content(1, 100_000)).close_after(50_000));
+    let edge = Setup::before(&origin).start().await;
+    edge.get("/cut.m4s").await;
+    let lines = edge.await_access_lines(1).await;
+    assert_eq!(lines[0]["aborted"], Value::Bool(true), "{}", lines[0]);
+    assert!(lines[0]["reason"].is_string(), "{}", lines[0]);
+    assert!(number(&lines[0], "bytes") < 100_000.0);
+}
+
+/// `access = "off"` writes no line; a file gets them where one is named.
+#[tokio::test]
+async fn lines_go_where_the_configuration_says() {
+    let origin = Origin::start().await;
+    origin.otherwise(|_, _| Answer::ok("here"));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("access.log");
+    let edge = Setup::before(&origin).access(&file.display().to_string()).start().await;
+    edge.get("/1.m4s").await;
+    let (_, written) = edge.stop().await;
+    assert!(edge.access_lines().is_empty(), "{written}");
+    let lines = std::fs::read_to_string(&file).expect("the access log");
+    assert_eq!(lines.lines().count(), 1);
+    serde_json::from_str::<Value>(lines.trim()).expect("a line of JSON");
+
+    let edge = Setup::before(&origin).access("off").start().await;
+    edge.get("/1.m4s").await;
+    edge.stop().await;
+    assert!(edge.access_lines().is_empty());
+}

@@ -1,0 +1,34 @@
+//! Integration tests of the real binary, one module per family of promises. The guide is tests/README.md.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests")]
+
+// What the tests stand on.
+#[path = "../support"]
+mod support {
+    pub mod certificate;
+    pub mod client;
+    pub mod content;
+    pub mod edge;
+    pub mod metrics;
+    pub mod origin;
+    pub mod signing;
+    pub mod wait;
+}
+
+// The support's own promises.
+mod scripted_origin;
+
+// The way of a request.
+mod cache;
+mod coalesce;
+mod http;
+mod limits;
+mod origin_faults;
+mod ranges;
+mod tokens;
+
+// The process and what it tells.
+mod access_log;
+mod config_errors;
+mod memory;
+mod metrics;
+mod shutdown;

@@ -1,0 +1,602 @@
+//! A scripted origin: an HTTP/1.1 server on a free loopback port that answers each path as a test wrote it down.
+//!
+//! What it sends, and when, follows gates that the test opens, not time (but for [`Answer::paced`], which plays a slow
+//! origin under a herd). It records every request. It shares no parsing code with the node.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+
+use super::wait::{Gate, eventually};
+
+/// A request as the origin received it.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub method: String,
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Recorded {
+    /// The target without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The first header of this name, in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Everything of it, to look for what must not be there.
+    pub fn text(&self) -> String {
+        let headers: String = self.headers.iter().map(|(n, v)| format!("{n}: {v}\n")).collect();
+        format!("{} {}\n{headers}\n{}", self.method, self.target, String::from_utf8_lossy(&self.body))
+    }
+}
+
+/// How an answer's body is delimited.
+#[derive(Clone, Debug)]
+enum Framing {
+    Length,
+    ClaimedLength(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// How an answer ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Whole,
+    CloseAfter(usize),
+    ResetAfter(usize),
+}
+
+/// One answer of the script.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Bytes,
+    framing: Framing,
+    ending: Ending,
+    before_header: Option<Gate>,
+    gates: Vec<(usize, Gate)>,
+    pace: Option<(usize, Duration)>,
+    conditional: bool,
+    raw: Option<Bytes>,
+}
+
+impl Answer {
+    /// A 200 with this body and its length.
+    pub fn ok(body: impl Into<Bytes>) -> Answer {
+        Answer::status(200).body(body)
+    }
+
+    /// An answer of this status without a body.
+    pub fn status(status: u16) -> Answer {
+        Answer {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            framing: Framing::Length,
+            ending: Ending::Whole,
+            before_header: None,
+            gates: Vec::new(),
+            pace: None,
+            conditional: false,
+            raw: None,
+        }
+    }
+
+    /// These bytes in place of an HTTP answer; the connection closes behind them.
+    pub fn raw(bytes: impl Into<Bytes>) -> Answer {
+        Answer { raw: Some(bytes.into()), ..Answer::status(200) }
+    }
+
+    pub fn body(mut self, body: impl Into<Bytes>) -> Answer {
+        self.body = body.into();
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Answer {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Shorthand for `cache-control`.
+    pub fn cache_control(self, value: &str) -> Answer {
+        self.header("cache-control", value)
+    }
+
+    /// Sets the entity tag and answers a matching `If-None-Match` with 304.
+    pub fn etag(mut self, tag: &str) -> Answer {
+        self.conditional = true;
+        self.header("etag", tag)
+    }
+
+    /// Sets the modification date and answers an equal `If-Modified-Since` with 304.
+    pub fn last_modified(mut self, date: &str) -> Answer {
+        self.conditional = true;
+        self.header("last-modified", date)
+    }
+
+    /// Sends the body in chunks, without a length.
+    pub fn chunked(mut self) -> Answer {
+        self.framing = Framing::Chunked;
+        self
+    }
+
+    /// Sends the body without length or chunks; the closed connection ends it.
+    pub fn until_close(mut self) -> Answer {
+        self.framing = Framing::UntilClose;
+        self
+    }
+
+    /// Announces this length, whatever the body has.
+    pub fn claiming_length(mut self, length: u64) -> Answer {
+        self.framing = Framing::ClaimedLength(length);
+        self
+    }
+
+    /// Holds the whole answer, header included, until the gate opens.
+    pub fn hold(mut self, gate: &Gate) -> Answer {
+        self.before_header = Some(gate.clone());
+        self
+    }
+
+    /// Holds the body from byte `offset` on until the gate opens. Gates are given in rising order.
+    pub fn gate_at(mut self, offset: usize, gate: &Gate) -> Answer {
+        self.gates.push((offset, gate.clone()));
+        self
+    }
+
+    /// Spreads the body evenly over `duration`, in `pieces`.
+    pub fn paced(mut self, pieces: usize, duration: Duration) -> Answer {
+        self.pace = Some((pieces, duration));
+        self
+    }
+
+    /// Closes the connection after this many bytes of the body.
+    pub fn close_after(mut self, bytes: usize) -> Answer {
+        self.ending = Ending::CloseAfter(bytes);
+        self
+    }
+
+    /// Resets the connection (RST) after this many bytes of the body.
+    pub fn reset_after(mut self, bytes: usize) -> Answer {
+        self.ending = Ending::ResetAfter(bytes);
+        self
+    }
+
+    fn header_value(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the request's condition makes this a 304 (RFC 9110 section 13.2.2).
+    fn not_modified_for(&self, request: &Recorded) -> bool {
+        if !self.conditional || self.status != 200 {
+            return false;
+        }
+        if let Some(condition) = request.header("if-none-match") {
+            return self
+                .header_value("etag")
+                .is_some_and(|tag| condition.split(',').any(|t| t.trim() == tag));
+        }
+        request
+            .header("if-modified-since")
+            .is_some_and(|since| self.header_value("last-modified") == Some(since))
+    }
+}
+
+/// Decides the answer from the request and from how many came for the path before it.
+type Script = Arc<dyn Fn(&Recorded, usize) -> Answer + Send + Sync>;
+
+#[derive(Default)]
+struct Shared {
+    scripts: Mutex<HashMap<String, Script>>,
+    fallback: Mutex<Option<Script>>,
+    recorded: Mutex<Vec<Recorded>>,
+    answered: Mutex<HashMap<String, usize>>,
+    departed: Mutex<HashMap<String, usize>>,
+    open: Mutex<Open>,
+}
+
+/// Requests under way: now, and the most there ever were at once.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    now: usize,
+    most: usize,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A running scripted origin; it stops when dropped.
+pub struct Origin {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    serving: Option<tokio::task::JoinHandle<()>>,
+    reserved: Option<TcpSocket>,
+}
+
+impl Origin {
+    /// Starts on a free port of the loopback; paths without a script are answered 404.
+    pub async fn start() -> Origin {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let shared = Arc::new(Shared::default());
+        let serving = Some(tokio::spawn(serve(listener, Arc::clone(&shared))));
+        Origin { address, shared, serving, reserved: None }
+    }
+
+    /// An origin whose port refuses connections until [`Origin::restart`].
+    pub async fn refusing() -> Origin {
+        let mut origin = Origin::start().await;
+        origin.stop().await;
+        origin
+    }
+
+    /// `http://ADDRESS:PORT`, as the configuration wants it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its address and port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers every request for `path` (without query) like this.
+    pub fn on(&self, path: &str, answer: Answer) {
+        self.on_each(path, vec![answer]);
+    }
+
+    /// Answers the requests for `path` in this order; the last answer is repeated.
+    pub fn on_each(&self, path: &str, answers: Vec<Answer>) {
+        self.script(path, move |_, nth| answers[nth.min(answers.len() - 1)].clone());
+    }
+
+    /// Lets a function of the request and its number (from 0) answer `path`. Replaces an earlier script.
+    pub fn script(&self, path: &str, script: impl Fn(&Recorded, usize) -> Answer + Send + Sync + 'static) {
+        lock(&self.shared.scripts).insert(path.to_owned(), Arc::new(script));
+        lock(&self.shared.answered).remove(path);
+    }
+
+    /// Lets a function answer every path that has no script of its own.
+    pub fn otherwise(&self, script: impl Fn(&Recorded, usize) -> Answer + Send + Sync + 'static) {
+        *lock(&self.shared.fallback) = Some(Arc::new(script));
+    }
+
+    /// How many requests for `path` (without query) came so far.
+    pub fn requests(&self, path: &str) -> usize {
+        lock(&self.shared.recorded).iter().filter(|request| request.path() == path).count()
+    }
+
+    /// Every request so far, in the order they came.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        lock(&self.shared.recorded).clone()
+    }
+
+    /// The last request for `path`.
+    pub fn last(&self, path: &str) -> Recorded {
+        let recorded = lock(&self.shared.recorded);
+        recorded.iter().rev().find(|request| request.path() == path).expect("a request for the path").clone()
+    }
+
+    /// Waits until at least `count` requests for `path` came.
+    pub async fn await_requests(&self, path: &str, count: usize) {
+        eventually(&format!("{count} origin requests for {path}"), || self.requests(path) >= count).await;
+    }
+
+    /// Waits until the client of a request for `path` has closed its connection before its answer was whole.
+    pub async fn await_departed(&self, path: &str, count: usize) {
+        let departed = || lock(&self.shared.departed).get(path).copied().unwrap_or_default();
+        eventually(&format!("{count} fetches of {path} given up"), || departed() >= count).await;
+    }
+
+    /// The most requests that were under way at once.
+    pub fn most_open(&self) -> usize {
+        lock(&self.shared.open).most
+    }
+
+    /// Cuts every connection and refuses new ones; the port stays reserved.
+    pub async fn stop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+            let _ = serving.await;
+        }
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("an option");
+        socket.bind(self.address).expect("the port just released");
+        self.reserved = Some(socket);
+    }
+
+    /// Serves again, on the same port, after [`Origin::stop`].
+    pub fn restart(&mut self) {
+        let socket = self.reserved.take().expect("an origin that was stopped");
+        let listener = socket.listen(1024).expect("a listener");
+        self.serving = Some(tokio::spawn(serve(listener, Arc::clone(&self.shared))));
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.abort();
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            let shared = Arc::clone(&shared);
+            connections.spawn(async move {
+                let _ = stream.set_nodelay(true);
+                let _ = Connection { stream, unread: Vec::new() }.run(&shared).await;
+            });
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// One accepted connection with what was read beyond the last request.
+struct Connection {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// Whether a connection goes on after an answer.
+#[derive(PartialEq)]
+enum After {
+    KeepAlive,
+    Close,
+    Reset,
+    PeerLeft,
+}
+
+impl Connection {
+    async fn run(mut self, shared: &Shared) -> io::Result<()> {
+        while let Some(request) = self.read_request().await? {
+            let path = request.path().to_owned();
+            let answer = answer_for(shared, &request);
+            let under_way = UnderWay::new(shared);
+            let after = self.write_answer(&request, &answer).await.unwrap_or(After::PeerLeft);
+            drop(under_way);
+            match after {
+                After::KeepAlive => {}
+                After::Close => break,
+                After::Reset => return self.stream.set_zero_linger(),
+                After::PeerLeft => {
+                    *lock(&shared.departed).entry(path).or_default() += 1;
+                    break;
+                }
+            }
+        }
+        self.stream.shutdown().await
+    }
+
+    async fn fill(&mut self) -> io::Result<usize> {
+        self.stream.read_buf(&mut self.unread).await
+    }
+
+    async fn read_request(&mut self) -> io::Result<Option<Recorded>> {
+        let end = loop {
+            if let Some(end) = self.unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end;
+            }
+            if self.fill().await? == 0 {
+                return Ok(None);
+            }
+        };
+        let head: Vec<u8> = self.unread.drain(..end + 4).collect();
+        let head = String::from_utf8_lossy(&head[..end]).into_owned();
+        let mut lines = head.split("\r\n");
+        let mut first = lines.next().unwrap_or_default().split(' ');
+        let method = first.next().unwrap_or_default().to_owned();
+        let target = first.next().unwrap_or_default().to_owned();
+        let headers = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        let mut request = Recorded { method, target, headers, body: Vec::new() };
+        request.body = self.read_request_body(&request).await?;
+        Ok(Some(request))
+    }
+
+    async fn read_request_body(&mut self, request: &Recorded) -> io::Result<Vec<u8>> {
+        if request.header("transfer-encoding").is_some_and(|v| v.eq_ignore_ascii_case("chunked")) {
+            let mut body = Vec::new();
+            loop {
+                let line = self.take_line().await?;
+                let size = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+                let chunk = self.take(size).await?;
+                self.take(2).await?;
+                if size == 0 {
+                    return Ok(body);
+                }
+                body.extend(chunk);
+            }
+        }
+        let length = request.header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0);
+        self.take(length).await
+    }
+
+    async fn take_line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.unread.windows(2).position(|window| window == b"\r\n") {
+                let line = self.take(end + 2).await?;
+                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            }
+            if self.fill().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    async fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        while self.unread.len() < count {
+            if self.fill().await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(self.unread.drain(..count).collect())
+    }
+
+    /// Waits at a gate; false when the client leaves meanwhile.
+    async fn wait_at(&mut self, gate: &Gate) -> bool {
+        loop {
+            tokio::select! {
+                () = gate.passed() => return true,
+                read = self.stream.read_buf(&mut self.unread) => {
+                    if !matches!(read, Ok(n) if n > 0) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write_answer(&mut self, request: &Recorded, answer: &Answer) -> io::Result<After> {
+        if let Some(gate) = &answer.before_header
+            && !self.wait_at(gate).await
+        {
+            return Ok(After::PeerLeft);
+        }
+        if let Some(raw) = &answer.raw {
+            self.stream.write_all(raw).await?;
+            return Ok(After::Close);
+        }
+        let not_modified = answer.not_modified_for(request);
+        let bodiless =
+            not_modified || request.method == "HEAD" || answer.status == 304 || answer.status == 204;
+        self.stream.write_all(header_block(answer, not_modified).as_bytes()).await?;
+        if bodiless {
+            return Ok(After::KeepAlive);
+        }
+        self.write_body(answer).await
+    }
+
+    async fn write_body(&mut self, answer: &Answer) -> io::Result<After> {
+        let sent = match answer.ending {
+            Ending::Whole => answer.body.len(),
+            Ending::CloseAfter(bytes) | Ending::ResetAfter(bytes) => bytes.min(answer.body.len()),
+        };
+        let chunked = matches!(answer.framing, Framing::Chunked);
+        let mut start = 0;
+        for (end, pause) in steps(answer, sent) {
+            if end > start {
+                let piece = answer.body.slice(start..end);
+                if chunked {
+                    self.stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
+                }
+                self.stream.write_all(&piece).await?;
+                if chunked {
+                    self.stream.write_all(b"\r\n").await?;
+                }
+                self.stream.flush().await?;
+                start = end;
+            }
+            match pause {
+                Pause::None => {}
+                Pause::For(duration) => tokio::time::sleep(duration).await,
+                Pause::At(gate) => {
+                    if !self.wait_at(&gate).await {
+                        return Ok(After::PeerLeft);
+                    }
+                }
+            }
+        }
+        match answer.ending {
+            Ending::CloseAfter(_) => return Ok(After::Close),
+            Ending::ResetAfter(_) => return Ok(After::Reset),
+            Ending::Whole => {}
+        }
+        if chunked {
+            self.stream.write_all(b"0\r\n\r\n").await?;
+        }
+        Ok(match answer.framing {
+            Framing::Length | Framing::Chunked => After::KeepAlive,
+            Framing::ClaimedLength(_) | Framing::UntilClose => After::Close,
+        })
+    }
+}
+
+/// What happens behind a piece of the body.
+enum Pause {
+    None,
+    For(Duration),
+    At(Gate),
+}
+
+/// The pieces of a body: where each ends, and what to wait for behind it.
+fn steps(answer: &Answer, len: usize) -> Vec<(usize, Pause)> {
+    if let Some((pieces, duration)) = answer.pace {
+        let pause = duration / u32::try_from(pieces).expect("few pieces");
+        return (1..=pieces).map(|piece| (len * piece / pieces, Pause::For(pause))).collect();
+    }
+    let mut steps: Vec<(usize, Pause)> =
+        answer.gates.iter().map(|(offset, gate)| ((*offset).min(len), Pause::At(gate.clone()))).collect();
+    steps.push((len, Pause::None));
+    steps
+}
+
+fn header_block(answer: &Answer, not_modified: bool) -> String {
+    let status = if not_modified { 304 } else { answer.status };
+    let mut block = format!("HTTP/1.1 {status} Scripted\r\n");
+    for (name, value) in &answer.headers {
+        block.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !not_modified && status != 204 && status != 304 {
+        match answer.framing {
+            Framing::Length => block.push_str(&format!("content-length: {}\r\n", answer.body.len())),
+            Framing::ClaimedLength(length) => block.push_str(&format!("content-length: {length}\r\n")),
+            Framing::Chunked => block.push_str("transfer-encoding: chunked\r\n"),
+            Framing::UntilClose => block.push_str("connection: close\r\n"),
+        }
+    }
+    block.push_str("\r\n");
+    block
+}
+
+fn answer_for(shared: &Shared, request: &Recorded) -> Answer {
+    let path = request.path().to_owned();
+    lock(&shared.recorded).push(request.clone());
+    let nth = {
+        let mut answered = lock(&shared.answered);
+        let count = answered.entry(path.clone()).or_default();
+        *count += 1;
+        *count - 1
+    };
+    let script = lock(&shared.scripts).get(&path).cloned().or_else(|| lock(&shared.fallback).clone());
+    script.map_or_else(|| Answer::status(404), |script| script(request, nth))
+}
+
+/// Counts a request as under way while it lives.
+struct UnderWay<'a>(&'a Shared);
+
+impl<'a> UnderWay<'a> {
+    fn new(shared: &'a Shared) -> UnderWay<'a> {
+        let mut open = lock(&shared.open);
+        open.now += 1;
+        open.most = open.most.max(open.now);
+        UnderWay(shared)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.open).now -= 1;
+    }
+}

@@ -6,11 +6,12 @@ mod lookup;
 mod record;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::HOST;
-use http::{Method, StatusCode};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -54,6 +55,21 @@ pub struct Edge {
     pub limits: Limits,
 }
 
+/// Whether a request's header has come: the server gives a connection so long for it and no longer.
+#[derive(Debug, Default)]
+pub struct HeaderArrival(AtomicBool);
+
+impl HeaderArrival {
+    /// Whether it has come.
+    pub fn has_come(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn mark(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// What admission decided.
 enum Admitted {
     /// The request goes on, for this path.
@@ -70,11 +86,23 @@ impl ProxyHttp for Edge {
         RequestCtx::new(self.clock.now())
     }
 
+    fn on_connection_reuse(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut RequestCtx,
+        context: Box<dyn std::any::Any + Send + Sync>,
+    ) {
+        if let Some(arrival) = context.downcast_ref::<Arc<HeaderArrival>>() {
+            arrival.mark();
+        }
+    }
+
     async fn early_request_filter(&self, session: &mut Session, _ctx: &mut RequestCtx) -> Result<()> {
         // The engine marks a connection that must close by no keep-alive: that stays.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(self.server.idle_timeout.as_secs().max(1)));
         }
+        session.set_pipelining_enabled(true);
         session.set_read_timeout(Some(self.server.request_timeout));
         session.set_write_timeout(Some(self.server.write_timeout));
         Ok(())
@@ -160,6 +188,15 @@ impl ProxyHttp for Edge {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        _ctx: &RequestCtx,
+    ) -> Option<Box<dyn std::any::Any + Send + Sync>> {
+        // Its presence tells the server that the connection has carried a request.
+        Some(Box::new(()))
+    }
+
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestCtx) {
         record::record(&self.observer, session, error, ctx);
     }
@@ -170,9 +207,17 @@ impl Edge {
     fn admit(&self, session: &Session, ctx: &mut RequestCtx) -> std::result::Result<Admitted, Refused> {
         let header = session.req_header();
         ctx.client = self.client_address(session);
+        ctx.kind = asset::classify(header.uri.path());
         let form =
             request::check_form(&header.method, &header.uri, &header.headers, self.limits.request_target);
         form.map_err(|refusal| denied(ctx, refusal))?;
+        if header.version == Version::HTTP_11 && !header.headers.contains_key(HOST) {
+            // RFC 9112 section 3.2.
+            return Err(denied(ctx, request::Refusal::TargetForm));
+        }
+        if is_framed_twice(session) {
+            return Err(denied(ctx, request::Refusal::Body));
+        }
         if session.is_http2() && matches!(header.method, Method::GET | Method::HEAD) && has_h2_body(session) {
             return Err(denied(ctx, request::Refusal::Body));
         }
@@ -240,6 +285,7 @@ impl Edge {
         ctx.kind = found.object.kind;
         ctx.outcome = found.outcome;
         ctx.coalesce_wait = found.waited;
+        ctx.error = found.reason;
         Ok(found)
     }
 
@@ -275,13 +321,7 @@ impl Edge {
         let age_seconds = found.object.lifetime.age_seconds(now);
         let ttl_seconds = found.object.lifetime.ttl_seconds(now);
         ctx.age_and_ttl = Some((i64::try_from(age_seconds).unwrap_or(i64::MAX), ttl_seconds));
-        let told = Told {
-            outcome: found.outcome,
-            age_seconds,
-            ttl_seconds,
-            stored: found.object.shared,
-            reason: found.reason,
-        };
+        let told = Told { outcome: found.outcome, age_seconds, ttl_seconds, stored: found.object.shared };
         if found.outcome != Outcome::Hit || chosen != Plan::Whole {
             let mut header = fields::header(&found.object, chosen, &told);
             let milliseconds = ctx.begun.elapsed().as_secs_f64() * 1000.0;
@@ -342,6 +382,14 @@ impl Edge {
 fn host(header: &RequestHeader) -> &str {
     let named = || header.headers.get(HOST).and_then(|host| host.to_str().ok());
     host_of(header.uri.authority().map(http::uri::Authority::as_str).or_else(named).unwrap_or_default())
+}
+
+/// Whether a request came with both `Content-Length` and `Transfer-Encoding` (RFC 9112 section 6.3). The engine has
+/// taken the length away and marked the connection to close, which nothing else in such a request would explain.
+fn is_framed_twice(session: &Session) -> bool {
+    let headers = &session.req_header().headers;
+    let asks_to_close = headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+    headers.contains_key(TRANSFER_ENCODING) && session.get_keepalive().is_none() && !asks_to_close
 }
 
 /// Whether a request over HTTP/2 goes on after its header.

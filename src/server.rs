@@ -27,7 +27,7 @@ use crate::origin::{OriginFamilies, OriginSetupError, Origins};
 use crate::proxy::Edge;
 use crate::site::Sites;
 use crate::store::{Store, StoreMetrics};
-use connections::{Connections, Counted};
+use connections::{Connections, Counted, Timed};
 
 /// How often a draining node looks whether its connections have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -245,7 +245,8 @@ fn counted(
     let options = proxy.server_options.get_or_insert_default();
     options.h2c = config.server.h2c;
     options.h2_idle_timeout = Some(config.server.idle_timeout);
-    Counted::new(proxy, Arc::clone(connections))
+    let timed = Timed::new(proxy, config.server.request_timeout, config.server.idle_timeout);
+    Counted::new(timed, Arc::clone(connections))
 }
 
 fn admin_state(

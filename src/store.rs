@@ -191,12 +191,16 @@ impl Store {
         self.budget.try_take(bytes)
     }
 
-    /// Has the index evict what is least wanted in one shard, by room for an object of `bytes` that goes at once.
+    /// Has the index evict what is least wanted in one shard: it gets an object that needs the missing bytes beyond
+    /// what the shard has free, and that goes at once.
     fn make_room(&self, bytes: u64) {
+        let free = self.budget.total().saturating_sub(self.budget.used());
+        let idle = self.index.capacity().saturating_sub(self.index.weight()) / self.index.num_shards() as u64;
+        let weight = (idle + bytes.saturating_sub(free)).min(self.index.shard_capacity());
         let place = u128::from(self.filler.fetch_add(1, Ordering::Relaxed));
         // Spread over the shards: the index takes the middle bits of the key for the shard.
         let hash = place.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) | 1;
-        self.index.insert(hash, Arc::new(storage::filler(hash, bytes.min(self.index.shard_capacity()))));
+        self.index.insert(hash, Arc::new(storage::filler(hash, weight)));
         self.index.remove(&hash);
     }
 }

@@ -23,7 +23,7 @@ use crate::hls::{self, PlaylistFacts};
 use crate::origin::{FetchReason, FetchRequest, Framing, OriginError, OriginGroup, OriginResponse};
 use crate::store::object::{Lifetime, charge};
 use crate::store::storage::{Admission, Hit, cache_key, cache_meta};
-use crate::store::{Body, Object, Reservation};
+use crate::store::{Body, Object};
 
 /// Bytes of budget taken at a time for a body whose length is not known.
 const STEP_BYTES: u64 = 256 * 1024;
@@ -239,7 +239,7 @@ impl Fill<'_> {
         mut header: ResponseHeader,
         lifetime: Lifetime,
         kind: Kind,
-        answer: Answer,
+        mut answer: Answer,
     ) -> Result<(), Failure> {
         let store = self.coalescer.store;
         let told = answer.length();
@@ -251,28 +251,31 @@ impl Fill<'_> {
         if bytes > store.object_bytes_max() {
             return self.stream(header, lifetime, kind, true, answer).await;
         }
-        if told.is_none() && self.coalescer.is_uncacheable(self.flight.key.hash) {
-            return self.stream(header, lifetime, kind, false, answer).await;
-        }
         let reservation = store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
         let reservation = Arc::new(Mutex::new(Some(reservation)));
         let (mut cache, object) = self
             .begin_write(cache_meta(header, Admission { kind, lifetime, reservation }))
             .await
             .ok_or(Failure::INTERNAL)?;
-        if answer.whole {
-            // Small, and here already: readers find it complete.
-            if self.write(&mut cache, &object, answer, told).await.is_some() {
-                self.finish_write(&mut cache).await;
-            }
-            self.flight.publish(State::Answered(object));
-        } else {
+        if !answer.whole {
             self.flight.publish(State::Answered(Arc::clone(&object)));
-            if self.write(&mut cache, &object, answer, told).await.is_some() {
-                self.finish_write(&mut cache).await;
-            }
         }
-        // A write that is not finished breaks off here, with the state machine that holds it.
+        let small = answer.whole;
+        match self.write(&mut cache, &object, &mut answer, told).await {
+            Written::Whole => self.finish_write(&mut cache).await,
+            Written::Outgrown(data) => {
+                object.body.limit_to(self.coalescer.limits.window);
+                drop(cache);
+                object.body.append(data);
+                self.stream_on(&mut answer, &object.body).await;
+            }
+            // A write that is not finished breaks off with the state machine that holds it.
+            Written::Broken => {}
+        }
+        if small {
+            // Small, and here already: readers find it complete.
+            self.flight.publish(State::Answered(object));
+        }
         Ok(())
     }
 
@@ -298,70 +301,72 @@ impl Fill<'_> {
         Some((cache, object))
     }
 
-    /// Writes the body as it comes. None: it broke off, or nobody wants it any more.
+    /// Writes the body as it comes.
     async fn write(
         &self,
         cache: &mut HttpCache,
         object: &Arc<Object>,
-        mut answer: Answer,
+        answer: &mut Answer,
         told: Option<u64>,
-    ) -> Option<()> {
+    ) -> Written {
         let mut room = told.is_none().then_some(STEP_BYTES);
         let mut deserted = false;
         for data in std::mem::take(&mut answer.read) {
-            self.write_piece(cache, object, data, &mut room).await?;
+            if let Some(ended) = self.write_piece(cache, object, data, &mut room).await {
+                return ended;
+            }
         }
         while !answer.whole {
             tokio::select! {
                 chunk = answer.response.chunk() => match chunk {
-                    Ok(Some(data)) => self.write_piece(cache, object, data, &mut room).await?,
+                    Ok(Some(data)) => {
+                        if let Some(ended) = self.write_piece(cache, object, data, &mut room).await {
+                            return ended;
+                        }
+                    }
                     Ok(None) => answer.whole = true,
                     Err(error) => {
                         tracing::warn!(key = %self.flight.key.text, %error, "a fetch broke off");
-                        return None;
+                        return Written::Broken;
                     }
                 },
                 () = self.flight.desertion(), if !deserted => {
                     deserted = true;
                     if !self.goes_on(object, told) {
-                        return None;
+                        return Written::Broken;
                     }
                 }
             }
         }
-        Some(())
+        Written::Whole
     }
 
+    /// Writes one piece. Some: the write ends here.
     async fn write_piece(
         &self,
         cache: &mut HttpCache,
         object: &Arc<Object>,
         data: Bytes,
         room: &mut Option<u64>,
-    ) -> Option<()> {
+    ) -> Option<Written> {
+        let store = self.coalescer.store;
         if let Some(room) = room {
             while *room < data.len() as u64 {
+                if object.charge(object.body.progress().0 + STEP_BYTES) > store.object_bytes_max() {
+                    return Some(Written::Outgrown(data));
+                }
+                match store.reserve(STEP_BYTES).await {
+                    Some(step) => object.body.hold(step),
+                    None => return Some(Written::Broken),
+                }
                 *room += STEP_BYTES;
-                object.body.hold(self.reserve_step(object).await?);
             }
             *room -= data.len() as u64;
         }
-        cache.miss_handler()?.write_body(data, false).await.ok()
-    }
-
-    /// One step more for a body of untold length; None: it is too large to keep, or there is no memory.
-    async fn reserve_step(&self, object: &Object) -> Option<Reservation> {
-        let store = self.coalescer.store;
-        if object.charge(object.body.progress().0 + STEP_BYTES) > store.object_bytes_max() {
-            tracing::warn!(
-                key = %self.flight.key.text,
-                "an answer of untold length grew past limits.object_share: broken off; it streams through unkept for \
-                 limits.uncacheable_memory from now on"
-            );
-            self.coalescer.remember_uncacheable(self.flight.key.hash);
-            return None;
+        match cache.miss_handler()?.write_body(data, false).await {
+            Ok(()) => None,
+            Err(_) => Some(Written::Broken),
         }
-        store.reserve(STEP_BYTES).await
     }
 
     async fn finish_write(&self, cache: &mut HttpCache) {
@@ -370,12 +375,14 @@ impl Fill<'_> {
         }
     }
 
-    /// Whether a fetch that nobody wants any more is worth ending (`limits.abandon_below`).
+    /// Whether a fetch that nobody wants any more is worth ending: what belongs to a stream will be wanted again soon,
+    /// anything else goes by `limits.abandon_below`.
     fn goes_on(&self, object: &Object, told: Option<u64>) -> bool {
         let (here, _) = object.body.progress();
         let share = u64::from(self.coalescer.limits.abandon_below);
-        object.kind.is_playlist()
-            || told.is_some_and(|told| here.saturating_mul(100) >= told.saturating_mul(share))
+        let streamed =
+            object.kind.is_playlist() || matches!(object.kind, Kind::Segment | Kind::Part | Kind::Init);
+        streamed || told.is_some_and(|told| here.saturating_mul(100) >= told.saturating_mul(share))
     }
 
     /// An answer that is not kept: for the one who asked, paced by its reader; its key is remembered.
@@ -416,12 +423,27 @@ impl Fill<'_> {
         for data in std::mem::take(&mut answer.read) {
             body.append(data);
         }
-        tokio::select! {
-            ended = pump(&mut answer, &body) => if ended { body.finish() } else { body.fail() },
-            () = self.flight.desertion() => body.fail(),
-        }
+        self.stream_on(&mut answer, &body).await;
         Ok(())
     }
+
+    /// Streams the rest of a body through its window, as long as anybody wants it.
+    async fn stream_on(&self, answer: &mut Answer, body: &Body) {
+        tokio::select! {
+            ended = pump(answer, body) => if ended { body.finish() } else { body.fail() },
+            () = self.flight.desertion() => body.fail(),
+        }
+    }
+}
+
+/// How a write came out.
+enum Written {
+    /// All of it is there.
+    Whole,
+    /// It broke off, or nobody wants it any more.
+    Broken,
+    /// It is larger than is kept; this piece has not been written.
+    Outgrown(Bytes),
 }
 
 /// Moves a body from the origin into a window. False: it broke off.

@@ -19,8 +19,8 @@ pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 /// `Server-Timing`.
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Milliseconds of `Server-Timing` beyond which nothing is told more precisely.
-const TIMING_TEXT_BYTES: usize = 64;
+/// Bytes set aside for the text of a `Cache-Status` member.
+const CACHE_STATUS_BYTES: usize = 64;
 
 /// What a request's answer says of how it came about.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,6 @@ pub struct Told {
     pub ttl_seconds: i64,
     /// Whether the object is, or will be, stored.
     pub stored: bool,
-    /// Why it is not stored, or why it is stale: a word.
-    pub reason: Option<&'static str>,
 }
 
 /// The header of an answer from an object.
@@ -59,7 +57,7 @@ pub fn header(object: &Object, plan: Plan, told: &Told) -> ResponseHeader {
 
 /// The member of `Cache-Status` for this node.
 pub fn cache_status(told: &Told) -> HeaderValue {
-    let mut text = String::with_capacity(TIMING_TEXT_BYTES);
+    let mut text = String::with_capacity(CACHE_STATUS_BYTES);
     text.push_str("forebay; ");
     text.push_str(match told.outcome {
         Outcome::Hit | Outcome::HitStale => "hit",
@@ -77,7 +75,7 @@ pub fn cache_status(told: &Told) -> HeaderValue {
         text.push_str("; stored");
     }
     text.push_str("; detail=");
-    text.push_str(told.reason.unwrap_or(told.outcome.as_str()));
+    text.push_str(told.outcome.as_str());
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("forebay"))
 }
 

@@ -44,13 +44,7 @@ pub fn response(
     if refused.status == 503 {
         fields::set(&mut header, RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
-    let told = Told {
-        outcome: refused.outcome,
-        age_seconds: 0,
-        ttl_seconds: 0,
-        stored: false,
-        reason: Some(refused.reason),
-    };
+    let told = Told { outcome: refused.outcome, age_seconds: 0, ttl_seconds: 0, stored: false };
     fields::set(&mut header, CACHE_STATUS, fields::cache_status(&told));
     fields::set(&mut header, VIA, HeaderValue::from_static("1.1 forebay"));
     for (name, value) in extra {

@@ -14,7 +14,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType, Result};
 
 use super::plan::Plan;
-use crate::store::{Object, Reader};
+use crate::store::{BodyError, Object, Reader};
 
 /// Sends an object by its plan.
 ///
@@ -37,12 +37,29 @@ pub async fn object(
     if headless {
         return head(session, header).await;
     }
+    if !header.headers.contains_key(CONTENT_LENGTH) && session.req_header().version == Version::HTTP_10 {
+        // HTTP/1.0 could not tell a broken body from a whole one: it is sent once its length is known.
+        let len = whole_length(object).await?;
+        super::fields::set(&mut header, CONTENT_LENGTH, HeaderValue::from(len));
+    }
     let mut reader = Reader::new(Arc::clone(&object.body));
     if let Plan::Part { start, end, .. } = plan {
         reader.seek(start, Some(end));
     }
     session.write_response_header(Box::new(header)).await?;
     body(session, &mut reader).await
+}
+
+/// Waits until all of a body is there; gives its length.
+async fn whole_length(object: &Object) -> Result<u64> {
+    if !object.body.is_kept() {
+        return Error::e_explain(ErrorType::HTTPStatus(502), "HTTP/1.0 and a length that will not be known");
+    }
+    object.body.whole().await.map_err(broken)
+}
+
+fn broken(error: BodyError) -> Box<Error> {
+    Error::because(ErrorType::ReadError, "the body broke off", error)
 }
 
 /// Sends a header and nothing more.
@@ -68,7 +85,6 @@ pub async fn text(session: &mut ServerSession, header: ResponseHeader, body: Byt
 
 /// Sends what a reader gives; the last chunk carries the end where it is known to be the last.
 async fn body(session: &mut ServerSession, reader: &mut Reader) -> Result<()> {
-    let broken = |error| Error::because(ErrorType::ReadError, "the body broke off", error);
     let mut next = reader.next().await.map_err(broken)?;
     while let Some(data) = next {
         match reader.try_next().map_err(broken) {

@@ -107,7 +107,7 @@ pub(super) fn prepare_response(
     header: &mut ResponseHeader,
     ctx: &RequestCtx,
 ) {
-    let told = Told { outcome: Outcome::Bypass, age_seconds: 0, ttl_seconds: 0, stored: false, reason: None };
+    let told = Told { outcome: Outcome::Bypass, age_seconds: 0, ttl_seconds: 0, stored: false };
     fields::append(header, CACHE_STATUS, fields::cache_status(&told));
     fields::append(header, VIA, HeaderValue::from_static("1.1 forebay"));
     let Some(site) = &ctx.site else { return };

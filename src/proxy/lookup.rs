@@ -94,7 +94,7 @@ pub(super) async fn otherwise(
             object,
             outcome: Outcome::HitStale,
             waited: None,
-            reason: Some("stale_while_revalidate"),
+            reason: None,
             ticket: None,
         });
     }
@@ -111,6 +111,10 @@ pub(super) async fn otherwise(
     let state = ticket.answer(wait).await;
     let waited = wait.map(|_| began.elapsed());
     match state {
+        Some(State::Answered(object)) if !object.body.is_readable_from_start() && !ticket.started => {
+            // A body larger than is kept has streamed past: this request asks for its own.
+            alone(coalescer, wanted, key, job(), waited).await
+        }
         Some(State::Answered(object)) => {
             let outcome = if ticket.started { Outcome::Miss } else { Outcome::Coalesced };
             Ok(Found { object, outcome, waited, reason: None, ticket: Some(ticket) })
@@ -148,7 +152,7 @@ async fn alone(
 }
 
 fn unshared(object: Arc<Object>, ticket: Ticket, waited: Option<Duration>) -> Found {
-    Found { object, outcome: Outcome::Bypass, waited, reason: Some("uncacheable"), ticket: Some(ticket) }
+    Found { object, outcome: Outcome::Bypass, waited, reason: None, ticket: Some(ticket) }
 }
 
 /// What is held, if it may bridge an error; else the error.

@@ -1,16 +1,21 @@
-//! Counts viewers' connections, and closes those beyond the cap.
+//! Counts viewers' connections, closes those beyond the cap, and bounds the time a request's header may take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::ServerApp;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
+use pingora_timeout::fast_timeout::fast_sleep;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::Notify;
 
 use crate::observe::Metrics;
+use crate::proxy::HeaderArrival;
 
 /// The connections that are open.
 pub(super) struct Connections {
@@ -92,5 +97,63 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
 
     async fn cleanup(&self) {
         self.app.cleanup().await;
+    }
+}
+
+/// An application that gives each request's header so much time and no more.
+pub(super) struct Timed<A> {
+    app: Arc<A>,
+    /// From the opening of a connection to the end of its first header.
+    first: Duration,
+    /// From the end of an answer to the end of the next header.
+    next: Duration,
+}
+
+impl<A> Timed<A> {
+    pub(super) fn new(app: A, request_timeout: Duration, idle_timeout: Duration) -> Timed<A> {
+        Timed { app: Arc::new(app), first: request_timeout, next: idle_timeout + request_timeout }
+    }
+}
+
+#[async_trait]
+impl<A: HttpServerApp + Send + Sync + 'static> HttpServerApp for Timed<A> {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if session.is_http2() {
+            // Its header has come already.
+            return self.app.process_new_http(session, shutdown).await;
+        }
+        let reused = session.take_connection_user_context().is_some();
+        let limit = if reused { self.next } else { self.first };
+        let arrival = Arc::new(HeaderArrival::default());
+        session.set_connection_user_context(Some(Box::new(Arc::clone(&arrival))));
+        tokio::select! {
+            biased;
+            reusable = self.app.process_new_http(session, shutdown) => reusable,
+            () = missing_header(&arrival, limit) => None,
+        }
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.app.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.app.server_options()
+    }
+
+    async fn http_cleanup(&self) {
+        self.app.http_cleanup().await;
+    }
+}
+
+/// Resolves if the header has not come within `limit`.
+async fn missing_header(arrival: &HeaderArrival, limit: Duration) {
+    fast_sleep(limit).await;
+    if arrival.has_come() {
+        std::future::pending::<()>().await;
     }
 }

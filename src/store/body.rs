@@ -39,9 +39,12 @@ pub struct Body {
     moved: Notify,
     /// Highest offset any reader has got to.
     foremost: AtomicU64,
-    /// Bytes kept behind the foremost reader; None: all are kept.
-    window: Option<u64>,
+    /// Bytes kept behind the foremost reader; [`KEPT`]: all are.
+    window: AtomicU64,
 }
+
+/// The window of a body that is kept whole.
+const KEPT: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 struct Growing {
@@ -75,7 +78,7 @@ impl Body {
             arrived: Notify::new(),
             moved: Notify::new(),
             foremost: AtomicU64::new(0),
-            window,
+            window: AtomicU64::new(window.unwrap_or(KEPT)),
         })
     }
 
@@ -93,6 +96,27 @@ impl Body {
         }
         let growing = self.growing.lock();
         (growing.len, growing.ended)
+    }
+
+    /// The window, where the body is not kept whole.
+    fn window(&self) -> Option<u64> {
+        let window = self.window.load(Ordering::Acquire);
+        (window != KEPT).then_some(window)
+    }
+
+    /// From now on no more than `window` bytes behind the foremost reader are kept.
+    pub fn limit_to(&self, window: u64) {
+        self.window.store(window, Ordering::Release);
+    }
+
+    /// Whether the body is kept whole, as far as it has come.
+    pub fn is_kept(&self) -> bool {
+        self.window().is_none()
+    }
+
+    /// Whether its first byte can still be read.
+    pub fn is_readable_from_start(&self) -> bool {
+        self.is_complete() || self.growing.lock().base == 0
     }
 
     /// Whether all of it is there.
@@ -123,7 +147,7 @@ impl Body {
             let mut growing = self.growing.lock();
             growing.len += data.len() as u64;
             growing.push(data);
-            if let Some(window) = self.window {
+            if let Some(window) = self.window() {
                 growing.forget_before(self.foremost.load(Ordering::Acquire).saturating_sub(window));
             }
         }
@@ -132,7 +156,7 @@ impl Body {
 
     /// Waits until a windowed body has room for more; any other body always has.
     pub async fn room(&self) {
-        let Some(window) = self.window else { return };
+        let Some(window) = self.window() else { return };
         loop {
             let moved = self.moved.notified();
             tokio::pin!(moved);
@@ -152,12 +176,29 @@ impl Body {
         }
     }
 
+    /// Waits until all of it is there; gives its length.
+    ///
+    /// # Errors
+    /// [`BodyError`] when it never will be.
+    pub async fn whole(&self) -> Result<u64, BodyError> {
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            match self.progress() {
+                (len, true) => return Ok(len),
+                _ if self.growing.lock().broken => return Err(BodyError::Broken),
+                _ => arrived.await,
+            }
+        }
+    }
+
     /// Ends the body: it is complete.
     pub fn finish(&self) {
         {
             let mut growing = self.growing.lock();
             growing.ended = true;
-            if self.window.is_none() {
+            if self.window().is_none() {
                 growing.seal_pieces();
                 let chunks = std::mem::take(&mut growing.chunks).into_boxed_slice();
                 let complete =
@@ -333,7 +374,7 @@ impl Reader {
 
     fn move_to(&mut self, offset: u64) {
         self.offset = offset;
-        if self.body.window.is_some() && self.body.foremost.fetch_max(offset, Ordering::AcqRel) < offset {
+        if !self.body.is_complete() && self.body.foremost.fetch_max(offset, Ordering::AcqRel) < offset {
             self.body.moved.notify_waiters();
         }
     }

@@ -261,7 +261,8 @@ impl HandleMiss for Miss {
 impl Drop for Miss {
     fn drop(&mut self) {
         self.store.growing.lock().remove(&self.tag);
-        if !self.finished {
+        // A body that has outgrown its share streams on through its window.
+        if !self.finished && self.object.body.is_kept() {
             self.object.body.fail();
         }
     }

@@ -58,7 +58,6 @@ async fn the_documented_families_are_there_from_the_start() {
         "forebay_cache_bytes",
         "forebay_cache_objects",
         "forebay_cache_evictions_total",
-        "forebay_coalesced_requests_total",
         "forebay_connections",
         "forebay_access_log_dropped_total",
         "forebay_origin_requests_total",

@@ -16,8 +16,10 @@ const OBJECT: usize = 512 * 1024;
 /// What the process may take beyond its budget: code, threads, connections and their buffers.
 const OVERHEAD: u64 = 80 * MIB;
 
+/// The number of `/seg/NUMBER.m4s`.
 fn seed_of(path: &str) -> u64 {
-    path.bytes().filter(u8::is_ascii_digit).fold(0, |seed, digit| seed * 10 + u64::from(digit - b'0'))
+    let number = path.strip_prefix("/seg/").and_then(|rest| rest.strip_suffix(".m4s"));
+    number.and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 /// 64 clients ask for `objects` distinct objects, each once; every body must be exact. Returns the most resident memory

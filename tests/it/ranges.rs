@@ -15,11 +15,11 @@ fn segment() -> Answer {
     Answer::ok(content(1, LENGTH)).cache_control("max-age=60").etag("\"e1\"").last_modified(DATE)
 }
 
-/// An origin with `/seg.m4s` and a node before it.
+/// An origin with `/seg.m4s` and a node before it that ends every fetch it began, however little of it was wanted.
 async fn node() -> (Origin, Edge) {
     let origin = Origin::start().await;
     origin.on("/seg.m4s", segment());
-    let edge = Setup::before(&origin).start().await;
+    let edge = Setup::before(&origin).limits("abandon_below = 0").start().await;
     (origin, edge)
 }
 
@@ -75,7 +75,7 @@ async fn a_range_of_a_growing_object_is_answered_as_it_grows() {
     let origin = Origin::start().await;
     let rest = Gate::closed();
     origin.on("/seg.m4s", segment().gate_at(100_000, &rest));
-    let edge = Setup::before(&origin).start().await;
+    let edge = Setup::before(&origin).limits("abandon_below = 0").start().await;
     assert_eq!(assert_range(&edge, "/seg.m4s", ("bytes=0-999", 0, 1000)).await, "miss");
     let mut viewer = edge.open(&Request::get("/seg.m4s")).await;
     viewer.head("GET").await;

@@ -166,6 +166,19 @@ impl Coalescer {
         }
     }
 
+    /// Takes a fetch out of the table that nobody wants any more. False: somebody has joined it meanwhile.
+    fn abandon(&self, flight: &Arc<Flight>) -> bool {
+        let mut flights = self.shard(flight.key.hash).lock();
+        // Tickets are handed out under the same lock.
+        if !flight.is_deserted() {
+            return false;
+        }
+        if flights.get(&flight.key.hash).is_some_and(|held| Arc::ptr_eq(held, flight)) {
+            flights.remove(&flight.key.hash);
+        }
+        true
+    }
+
     fn is_uncacheable(&self, hash: u128) -> bool {
         let Some(until) = self.uncacheable.get(&hash) else { return false };
         let remembered = Instant::now() < until;

@@ -56,5 +56,13 @@ pub fn parse(text: &str, path: &Path) -> Result<Config, Diagnostics> {
     if report.is_empty() { Ok(config) } else { Err(report.into_diagnostics()) }
 }
 
+/// Line of a key in the text of a configuration file, else of the nearest key around it.
+pub fn line_of(text: &str, key: &str) -> usize {
+    let mut report = Report::new(Path::new(""));
+    // Only the places of keys are wanted here.
+    let _ = shape::read(text, &mut report);
+    report.line_of(key)
+}
+
 #[cfg(test)]
 mod tests;

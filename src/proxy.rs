@@ -388,7 +388,8 @@ fn host(header: &RequestHeader) -> &str {
 /// taken the length away and marked the connection to close, which nothing else in such a request would explain.
 fn is_framed_twice(session: &Session) -> bool {
     let headers = &session.req_header().headers;
-    let asks_to_close = headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+    let asks_to_close =
+        headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
     headers.contains_key(TRANSFER_ENCODING) && session.get_keepalive().is_none() && !asks_to_close
 }
 

@@ -47,8 +47,8 @@ pub enum StartError {
     /// An address cannot be bound.
     #[error("{key}: {address} cannot be bound: {source}; free the address, or choose another")]
     Bind {
-        /// The configuration key.
-        key: &'static str,
+        /// The configuration key, with the place in its list.
+        key: String,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -69,6 +69,19 @@ pub enum StartError {
     /// Threads cannot be started.
     #[error("threads: {0}")]
     Threads(std::io::Error),
+}
+
+impl StartError {
+    /// The configuration key at fault, where it is one.
+    pub fn key(&self) -> &str {
+        match self {
+            StartError::Bind { key, .. } => key,
+            StartError::Tls(_) => "server.https",
+            StartError::Origin(_) => "origin",
+            StartError::AccessLog(_) => "log.access",
+            StartError::Metrics(_) | StartError::Threads(_) => "server",
+        }
+    }
 }
 
 /// A running node.

@@ -41,6 +41,8 @@ pub const MEMORY_WAIT: Duration = Duration::from_secs(5);
 pub struct Store {
     index: Cache<u128, Arc<Object>, Charge, BuildHasherDefault<KeyIsHash>, Evictions>,
     budget: Arc<Budget>,
+    /// Held by the fill whose turn it is to wait for memory: first come, first served.
+    turn: tokio::sync::Mutex<()>,
     /// Largest object that is kept, in bytes.
     object_bytes_max: u64,
     /// Objects being written through the engine's storage interface, by their write tag.
@@ -122,6 +124,7 @@ impl Store {
         Store {
             index,
             budget: Budget::new(memory),
+            turn: tokio::sync::Mutex::new(()),
             object_bytes_max: memory / 100 * u64::from(object_share),
             growing: Mutex::default(),
             next_tag: AtomicU64::new(1),
@@ -159,6 +162,15 @@ impl Store {
     /// go of what is evicted already. None: there is no room.
     pub async fn reserve(&self, bytes: u64) -> Option<Reservation> {
         let deadline = tokio::time::Instant::now() + MEMORY_WAIT;
+        if let Ok(_free) = self.turn.try_lock()
+            && let Some(reservation) = self.take_evicting(bytes)
+        {
+            return Some(reservation);
+        }
+        let Ok(_turn) = tokio::time::timeout_at(deadline, self.turn.lock()).await else {
+            self.metrics.shed.inc();
+            return None;
+        };
         loop {
             let freed = self.budget.freed();
             tokio::pin!(freed);

@@ -103,7 +103,7 @@ impl Drop for Landing {
 
 struct Fill<'a> {
     coalescer: &'a Coalescer,
-    flight: &'a Flight,
+    flight: &'a Arc<Flight>,
     job: &'a Job,
 }
 
@@ -331,8 +331,8 @@ impl Fill<'_> {
                     }
                 },
                 () = self.flight.desertion(), if !deserted => {
-                    deserted = true;
-                    if !self.goes_on(object, told) {
+                    deserted = self.goes_on(object, told);
+                    if !deserted && self.coalescer.abandon(self.flight) {
                         return Written::Broken;
                     }
                 }
@@ -431,7 +431,17 @@ impl Fill<'_> {
     async fn stream_on(&self, answer: &mut Answer, body: &Body) {
         tokio::select! {
             ended = pump(answer, body) => if ended { body.finish() } else { body.fail() },
-            () = self.flight.desertion() => body.fail(),
+            () = self.abandoned() => body.fail(),
+        }
+    }
+
+    /// Resolves once the fetch has left the table for want of anybody who wants it.
+    async fn abandoned(&self) {
+        loop {
+            self.flight.desertion().await;
+            if self.coalescer.abandon(self.flight) {
+                return;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType, Result};
 
 use super::plan::Plan;
@@ -85,7 +85,14 @@ pub async fn text(session: &mut ServerSession, header: ResponseHeader, body: Byt
 
 /// Sends what a reader gives; the last chunk carries the end where it is known to be the last.
 async fn body(session: &mut ServerSession, reader: &mut Reader) -> Result<()> {
-    let mut next = reader.next().await.map_err(broken)?;
+    let mut next = match reader.try_next().map_err(broken)? {
+        Some(first) => first,
+        None => {
+            // The header need not wait for the body.
+            flush(session).await?;
+            reader.next().await.map_err(broken)?
+        }
+    };
     while let Some(data) = next {
         match reader.try_next().map_err(broken) {
             Ok(Some(after)) => {
@@ -97,6 +104,7 @@ async fn body(session: &mut ServerSession, reader: &mut Reader) -> Result<()> {
             }
             Ok(None) => {
                 session.write_response_body(data, false).await?;
+                flush(session).await?;
                 next = reader.next().await.map_err(broken)?;
             }
             Err(error) => {
@@ -107,3 +115,28 @@ async fn body(session: &mut ServerSession, reader: &mut Reader) -> Result<()> {
     }
     session.write_response_body(Bytes::new(), true).await
 }
+
+/// Sends what the connection still buffers. Over HTTP/1.1 the engine does so at the end of a body only; but it does
+/// before it reports a failure that it is handed, so it is handed one. HTTP/2 buffers nothing.
+async fn flush(session: &mut ServerSession) -> Result<()> {
+    if session.as_http1().is_none() {
+        return Ok(());
+    }
+    let limit = session.get_write_timeout();
+    let handed = Error::new(FLUSHED);
+    let flushed = session.response_duplex_vec(vec![HttpTask::Body(None, false), HttpTask::Failed(handed)]);
+    let flushed = match limit {
+        Some(limit) => match tokio::time::timeout(limit, flushed).await {
+            Ok(flushed) => flushed,
+            Err(_) => return Error::e_explain(ErrorType::WriteTimedout, "the client stopped reading"),
+        },
+        None => flushed.await,
+    };
+    match flushed {
+        Err(error) if *error.etype() != FLUSHED => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The failure that means that nothing failed.
+const FLUSHED: ErrorType = ErrorType::Custom("flushed");

@@ -90,13 +90,7 @@ pub(super) async fn otherwise(
     };
     if let Some(object) = held.clone().filter(|held| held.lifetime.bridges_revalidation(wanted.now)) {
         coalescer.refresh(key.hash, &key.text, job);
-        return Ok(Found {
-            object,
-            outcome: Outcome::HitStale,
-            waited: None,
-            reason: None,
-            ticket: None,
-        });
+        return Ok(Found { object, outcome: Outcome::HitStale, waited: None, reason: None, ticket: None });
     }
     let ticket = match coalescer.join(key.hash, &key.text, held.as_ref(), job) {
         Joined::Flight(ticket) => ticket,

@@ -30,15 +30,22 @@ pub(super) struct Sockets {
 
 /// Binds every address of the configuration.
 pub(super) fn bind(server: &Server) -> Result<Sockets, StartError> {
-    let all = |key, addresses: &mut dyn Iterator<Item = SocketAddr>| {
-        addresses
-            .map(|address| bind_one(address).map_err(|source| StartError::Bind { key, address, source }))
-            .collect::<Result<Vec<_>, _>>()
-    };
+    let bind =
+        |key: String, address| bind_one(address).map_err(|source| StartError::Bind { key, address, source });
+    let http = server
+        .http
+        .iter()
+        .enumerate()
+        .map(|(place, address)| bind(format!("server.http[{place}]"), *address));
+    let https = server
+        .https
+        .iter()
+        .enumerate()
+        .map(|(place, tls)| bind(format!("server.https[{place}].listen"), tls.listen));
     Ok(Sockets {
-        http: all("server.http", &mut server.http.iter().copied())?,
-        https: all("server.https", &mut server.https.iter().map(|tls| tls.listen))?,
-        admin: all("server.admin", &mut server.admin.into_iter())?.pop(),
+        http: http.collect::<Result<_, _>>()?,
+        https: https.collect::<Result<_, _>>()?,
+        admin: server.admin.map(|address| bind("server.admin".to_owned(), address)).transpose()?,
     })
 }
 

@@ -33,7 +33,7 @@ enum Command {
         file: PathBuf,
     },
     /// Make, check and sign with viewers' tokens.
-    Token(token::TokenArgs),
+    Token(Box<token::TokenArgs>),
     /// Play an embedded live stream through a node, in the browser.
     Demo(crate::demo::DemoOptions),
     /// Print the JSON Schema of the configuration.
@@ -52,7 +52,7 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve { config } => serve::serve(&config),
         Command::Check { file } => check::check(&file),
-        Command::Token(args) => token::run(args),
+        Command::Token(args) => token::run(*args),
         Command::Demo(options) => serve::demo(options),
         Command::Schema => schema::schema(),
         Command::Completions { shell } => schema::completions(shell, &mut Cli::command()),

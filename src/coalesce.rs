@@ -7,6 +7,7 @@
 pub mod fill;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -29,12 +30,15 @@ const SHARDS: usize = 64;
 /// Keys remembered as uncacheable at most.
 const UNCACHEABLE_KEYS_MAX: usize = 65_536;
 
+/// Fetches in flight, by the hash of their key.
+type Shard = Mutex<HashMap<u128, Arc<Flight>>>;
+
 /// The fetches in flight.
 pub struct Coalescer {
     store: &'static Store,
     clock: Clock,
     limits: Limits,
-    flights: Box<[Mutex<HashMap<u128, Arc<Flight>>>]>,
+    flights: Box<[Shard]>,
     /// Keys whose last answer could not be shared, and until when that is remembered.
     uncacheable: Cache<u128, Instant>,
 }
@@ -138,9 +142,9 @@ impl Coalescer {
     /// Starts a fetch that nobody waits for, unless one is in flight.
     pub fn refresh(self: &Arc<Self>, hash: u128, text: &str, job: impl FnOnce() -> Job) {
         let mut flights = self.shard(hash).lock();
-        if !flights.contains_key(&hash) {
+        if let Entry::Vacant(place) = flights.entry(hash) {
             let flight = Flight::new(Key { hash, text: text.into() }, true);
-            flights.insert(hash, Arc::clone(&flight));
+            place.insert(Arc::clone(&flight));
             drop(flights);
             self.launch(flight, job());
         }
@@ -152,7 +156,7 @@ impl Coalescer {
         ticket
     }
 
-    fn shard(&self, hash: u128) -> &Mutex<HashMap<u128, Arc<Flight>>> {
+    fn shard(&self, hash: u128) -> &Shard {
         #[allow(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
         let place = (hash >> 7) as usize % SHARDS;
         &self.flights[place]

@@ -118,7 +118,7 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`]; nothing has been started then.
-    pub fn start(config: Config, clock: Clock) -> Result<Node, StartError> {
+    pub fn start(config: &Config, clock: Clock) -> Result<Node, StartError> {
         let sockets = listen::bind(&config.server)?;
         let tls = tls::settings(&config.server)?;
         let sites: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
@@ -143,7 +143,7 @@ impl Node {
         let drain = Arc::new(Drain { stop, asked: Notify::new(), readiness: Arc::clone(&readiness) });
         let connections = Connections::new(&metrics, config.limits.connections);
         let edge = Edge {
-            sites: Sites::new(&config, &origins),
+            sites: Sites::new(config, &origins),
             store,
             coalescer: Coalescer::new(store, clock.clone(), config.limits.clone()),
             observer: Arc::clone(&observer),
@@ -168,9 +168,9 @@ impl Node {
             control_runtime: None,
         };
         let admin_listener =
-            sockets.serve(&viewers_runtime, &stopping, tls, counted(edge, &config, &connections));
+            sockets.serve(&viewers_runtime, &stopping, tls, counted(edge, config, &connections));
         if let Some(listener) = admin_listener {
-            let state = admin_state(&config, metrics, store, &readiness, &drain);
+            let state = admin_state(config, metrics, store, &readiness, &drain);
             let closed = stopped_for_good(Arc::clone(&connections));
             control_runtime.spawn(async move {
                 if let Err(error) = admin::serve(listener, state, closed).await {

@@ -63,6 +63,7 @@ impl Drop for Guarded {
         let asked = matches!(self.child.try_wait(), Ok(None))
             && kill_process(Pid::from_child(&self.child), Signal::TERM).is_ok();
         while asked && Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+            #[allow(clippy::disallowed_methods, reason = "a drop guard that polls up to a deadline")]
             std::thread::sleep(Duration::from_millis(5));
         }
         // Both fail only when the process has ended and was waited for.

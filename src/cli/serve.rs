@@ -27,7 +27,7 @@ pub fn serve(file: &Path) -> ExitCode {
     let served = runtime.block_on(async {
         // Signals are caught before anything starts: none is lost between.
         let mut signals = Signals::catch().map_err(|error| error.to_string())?;
-        let node = Node::start(config, Clock::system()).map_err(|error| {
+        let node = Node::start(&config, Clock::system()).map_err(|error| {
             let text = std::fs::read_to_string(file).unwrap_or_default();
             format!("{}:{}: {error}", file.display(), crate::config::line_of(&text, error.key()))
         })?;

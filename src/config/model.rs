@@ -53,7 +53,7 @@ pub struct Server {
     pub request_timeout: Duration,
     /// How long a kept-alive connection may stand idle between requests.
     pub idle_timeout: Duration,
-    /// How long one write towards a client may make no progress.
+    /// How long one write towards a client may take.
     pub write_timeout: Duration,
     /// How long a stopping node waits for its connections to end.
     pub drain_timeout: Duration,
@@ -100,7 +100,7 @@ pub struct Limits {
     pub object_share: u8,
     /// Bytes of a large or uncacheable body held between origin and viewer.
     pub window: u64,
-    /// How long a request waits for another request's fetch to answer.
+    /// How long a request waits for another request's fetch to answer; then it gets a stale copy, or 504.
     pub coalesce_wait: Duration,
     /// Requests that wait for one fetch at once; further ones are answered 503.
     pub waiters: usize,

@@ -77,7 +77,8 @@ pub(super) struct Server {
     pub(super) request_timeout: Duration,
     /// How long a kept-alive connection may stand idle between requests. 1ms to 1d.
     pub(super) idle_timeout: Duration,
-    /// How long one write towards a client may make no progress. 1ms to 1h.
+    /// How long one write towards a client, of up to 512KiB, may take: the default cuts off readers slower than about
+    /// 140 kbit/s. 1ms to 1h.
     pub(super) write_timeout: Duration,
     /// How long a stopping node waits for its connections to end; `"0s"` does not wait. Up to 1d.
     pub(super) drain_timeout: Duration,
@@ -95,7 +96,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             request_timeout: Duration::new("10s"),
             idle_timeout: Duration::new("60s"),
-            write_timeout: Duration::new("20s"),
+            write_timeout: Duration::new("30s"),
             drain_timeout: Duration::new("30s"),
         }
     }
@@ -157,13 +158,14 @@ pub(super) struct Limits {
     /// Part of a large or uncacheable body held between origin and viewer. At least 256KiB, at most a quarter of
     /// `store.memory`; where the default is more than that, it is that quarter.
     pub(super) window: Size,
-    /// How long a request waits for another request's fetch to answer before it goes to the origin itself. 100ms to
-    /// 30s.
+    /// How long a request waits for another request's fetch to answer; then it gets a stale copy where one may be used,
+    /// else 504. 100ms to 30s.
     pub(super) coalesce_wait: Duration,
     /// Requests that wait for one fetch at once; further ones are answered 503.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) waiters: u32,
-    /// Percent of an object that must have arrived for a fetch without readers to go on.
+    /// Percent of an object that must have arrived for a fetch without readers to go on. Playlists, segments, parts and
+    /// init segments go on in any case.
     #[schemars(range(min = 0, max = 100))]
     pub(super) abandon_below: u8,
     /// How long a key is remembered as uncacheable, so that nobody queues behind it; `"0s"` does not remember. Up to

@@ -53,7 +53,7 @@ pub(super) async fn start(
     origin: SocketAddr,
     clock: Clock,
 ) -> anyhow::Result<Node> {
-    Node::start(configuration(key, listen, origin)?, clock).context("the demo's node")
+    Node::start(&configuration(key, listen, origin)?, clock).context("the demo's node")
 }
 
 /// The node's configuration. The key stands in a file for as long as it takes to read it.

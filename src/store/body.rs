@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::budget::Reservation;
 
 /// Bytes of a full chunk: what a reader is handed at most at once.
-pub const CHUNK_BYTES: usize = 256 * 1024;
+pub const CHUNK_BYTES: usize = 512 * 1024;
 
 /// Why a body cannot be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -37,7 +37,7 @@ async fn load(edge: &Arc<Edge>, objects: usize) -> u64 {
                 if number >= objects {
                     return most;
                 }
-                let path = format!("/seg/{number}.ts");
+                let path = format!("/seg/{number}.m4s");
                 let response = connection.ask(&Request::get(&path)).await;
                 assert_eq!(response.status(), 200, "{path}");
                 assert_same_bytes(response.whole(), &content(number as u64, OBJECT), &path);

@@ -86,7 +86,7 @@ pub(in crate::config) struct Rule {
     /// Never cache: pass through.
     #[serde(default)]
     pub(in crate::config) bypass: bool,
-    /// What tells two requests apart, beside host and path.
+    /// What tells two requests apart, beside site and path.
     pub(in crate::config) key: Option<Key>,
 }
 

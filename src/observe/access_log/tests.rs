@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,9 @@ use crate::observe::cmcd::CMCD_BYTES_MAX;
 use crate::observe::record::tests::hit;
 use crate::observe::record::{Denial, Protocol};
 use crate::outcome::Outcome;
+
+/// Signals between a test and its writer, at most.
+const SIGNALS_MAX: usize = 1024;
 
 fn dropped() -> IntCounter {
     IntCounter::new("dropped", "Lost lines.").unwrap()
@@ -172,7 +175,7 @@ fn a_log_that_is_off_takes_records_and_loses_nothing() {
 /// Waits at each write until it is told what becomes of it: how many bytes are taken before it fails, or all.
 struct Gate {
     verdicts: Receiver<Option<usize>>,
-    begun: Sender<()>,
+    begun: SyncSender<()>,
     written: Arc<parking_lot::Mutex<Vec<u8>>>,
 }
 
@@ -198,8 +201,8 @@ impl Write for Gate {
 
 #[test]
 fn a_full_queue_drops_and_counts_and_never_waits() {
-    let (verdict, verdicts) = channel();
-    let (begun, writes) = channel();
+    let (verdict, verdicts) = sync_channel(SIGNALS_MAX);
+    let (begun, writes) = sync_channel(SIGNALS_MAX);
     let written = Arc::default();
     let dropped = dropped();
     let gate = Gate { verdicts, begun, written: Arc::clone(&written) };
@@ -218,8 +221,8 @@ fn a_full_queue_drops_and_counts_and_never_waits() {
 
 #[test]
 fn a_failed_write_is_counted_and_the_next_line_starts_on_a_line_of_its_own() {
-    let (verdict, verdicts) = channel();
-    let (begun, writes) = channel();
+    let (verdict, verdicts) = sync_channel(SIGNALS_MAX);
+    let (begun, writes) = sync_channel(SIGNALS_MAX);
     let written = Arc::default();
     let dropped = dropped();
     let gate = Gate { verdicts, begun, written: Arc::clone(&written) };

@@ -1,7 +1,7 @@
 //! Runs a node: binds its addresses, starts its stations, drains and ends.
 //!
-//! Every address is bound before anything is started, so that a node either starts whole or not at all. Viewers are
-//! served on threads of their own; the operator's listener and health checks run beside them.
+//! Every address is bound before anything is started, so that a node either starts whole or not at all. Each thread that
+//! serves viewers has sockets of its own; the operator's listener and health checks run beside them.
 
 mod connections;
 mod listen;
@@ -13,7 +13,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pingora::apps::ServerApp;
+use pingora::server::ListenFds;
 use pingora::server::configuration::ServerConf;
+use pingora::services::Service as _;
+use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
@@ -91,7 +94,6 @@ pub struct Node {
     admin: Option<SocketAddr>,
     drain: Arc<Drain>,
     observer: Arc<Observer>,
-    viewers_runtime: Option<Runtime>,
     control_runtime: Option<Runtime>,
     drain_timeout: Duration,
     connections: Arc<Connections>,
@@ -119,8 +121,9 @@ impl Node {
     /// # Errors
     /// [`StartError`]; nothing has been started then.
     pub fn start(config: &Config, clock: Clock) -> Result<Node, StartError> {
-        let sockets = listen::bind(&config.server)?;
-        let tls = tls::settings(&config.server)?;
+        let threads = config.server.threads.map_or_else(cores, std::num::NonZero::get);
+        let mut sockets = listen::bind(&config.server, threads)?;
+        let tls = (0..threads).map(|_| tls::settings(&config.server)).collect::<Result<Vec<_>, _>>()?;
         let sites: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
         let metrics = Metrics::new(&sites)?;
         let families = OriginFamilies::new(metrics.registry())?;
@@ -134,9 +137,8 @@ impl Node {
         // The engine's storage interface asks for a store that lives as long as the process.
         let store: &'static Store =
             Box::leak(Box::new(Store::new(config.store.memory, config.limits.object_share, store_metrics)));
-        let control_runtime = runtime("forebay-control", 1)?;
-        let threads = config.server.threads.map_or_else(cores, std::num::NonZero::get);
-        let viewers_runtime = runtime("forebay", threads)?;
+        let control_runtime = control_runtime()?;
+        let viewer_runtimes = (0..threads).map(|_| viewer_runtime()).collect::<Result<Vec<_>, _>>()?;
 
         let (stop, stopping) = watch::channel(false);
         let readiness = Arc::new(Readiness::new());
@@ -164,11 +166,14 @@ impl Node {
             observer,
             drain_timeout: config.server.drain_timeout,
             connections: Arc::clone(&connections),
-            viewers_runtime: None,
             control_runtime: None,
         };
-        let admin_listener =
-            sockets.serve(&viewers_runtime, &stopping, tls, counted(edge, config, &connections));
+        let admin_listener = sockets.take_admin();
+        let app = counted(edge, config, &connections);
+        for (runtime, tls) in viewer_runtimes.into_iter().zip(tls) {
+            let (service, fds) = sockets.take_service(tls, app.clone());
+            serve_viewers(runtime, service, fds, stopping.clone(), Arc::clone(&connections))?;
+        }
         if let Some(listener) = admin_listener {
             let state = admin_state(config, metrics, store, &readiness, &drain);
             let closed = stopped_for_good(Arc::clone(&connections));
@@ -181,7 +186,7 @@ impl Node {
         node.announce();
         readiness.set_started();
         log::ready();
-        Ok(Node { viewers_runtime: Some(viewers_runtime), control_runtime: Some(control_runtime), ..node })
+        Ok(Node { control_runtime: Some(control_runtime), ..node })
     }
 
     /// Addresses of the plaintext listeners, with the ports really bound.
@@ -226,8 +231,9 @@ impl Node {
             tracing::warn!(connections = left, "drain_timeout has passed: connections are cut");
         }
         self.connections.close_for_good();
-        let runtimes = [self.viewers_runtime.take(), self.control_runtime.take()];
-        runtimes.into_iter().flatten().for_each(Runtime::shutdown_background);
+        if let Some(runtime) = self.control_runtime.take() {
+            runtime.shutdown_background();
+        }
         let observer = Arc::clone(&self.observer);
         // Writing what is queued may block.
         let written = tokio::task::spawn_blocking(move || observer.access_log.close()).await;
@@ -248,7 +254,7 @@ fn counted(
     edge: Edge,
     config: &Config,
     connections: &Arc<Connections>,
-) -> impl ServerApp + Send + Sync + 'static {
+) -> impl ServerApp + Clone + Send + Sync + 'static {
     let conf = ServerConf {
         max_retries: 2,
         upstream_keepalive_pool_size: UPSTREAM_POOL_CONNECTIONS,
@@ -283,12 +289,37 @@ async fn stopped_for_good(connections: Arc<Connections>) {
     connections.closed_for_good().await;
 }
 
-fn runtime(name: &str, threads: usize) -> Result<Runtime, StartError> {
+/// The operator's listener and health checks: a thread of their own.
+fn control_runtime() -> Result<Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name(name)
+        .worker_threads(1)
+        .thread_name("forebay-control")
         .enable_all()
         .build()
+        .map_err(StartError::Threads)
+}
+
+/// One of the threads that serve viewers: a connection stays with it, and wakes nobody else's.
+fn viewer_runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Threads)
+}
+
+/// Starts a thread that accepts viewers until `stopping`, and serves them until the node has ended.
+fn serve_viewers<A: ServerApp + Send + Sync + 'static>(
+    runtime: Runtime,
+    mut service: Service<A>,
+    fds: ListenFds,
+    stopping: watch::Receiver<bool>,
+    connections: Arc<Connections>,
+) -> Result<(), StartError> {
+    let serve = async move {
+        service.start_service(Some(fds), stopping, 1).await;
+        connections.closed_for_good().await;
+    };
+    std::thread::Builder::new()
+        .name("forebay-viewers".to_owned())
+        .spawn(move || runtime.block_on(serve))
+        .map(drop)
         .map_err(StartError::Threads)
 }
 

@@ -12,7 +12,7 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use pingora_timeout::fast_timeout::fast_sleep;
 use prometheus::{IntCounter, IntGauge};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::observe::Metrics;
 use crate::proxy::HeaderArrival;
@@ -23,7 +23,7 @@ pub(super) struct Connections {
     max: usize,
     gauge: IntGauge,
     refused: IntCounter,
-    closed: Notify,
+    closed: watch::Sender<bool>,
 }
 
 impl Connections {
@@ -33,7 +33,7 @@ impl Connections {
             max,
             gauge: metrics.connections().clone(),
             refused: metrics.connections_refused().clone(),
-            closed: Notify::new(),
+            closed: watch::Sender::new(false),
         })
     }
 
@@ -43,12 +43,13 @@ impl Connections {
 
     /// Says that the node has ended.
     pub(super) fn close_for_good(&self) {
-        self.closed.notify_waiters();
+        self.closed.send_replace(true);
     }
 
     /// Resolves when the node has ended.
     pub(super) async fn closed_for_good(&self) {
-        self.closed.notified().await;
+        // The sender lives as long as `self`.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     fn enter(self: &Arc<Self>) -> Option<Open> {
@@ -76,6 +77,12 @@ impl Drop for Open {
 pub(super) struct Counted<A> {
     app: Arc<A>,
     connections: Arc<Connections>,
+}
+
+impl<A> Clone for Counted<A> {
+    fn clone(&self) -> Self {
+        Counted { app: Arc::clone(&self.app), connections: Arc::clone(&self.connections) }
+    }
 }
 
 impl<A> Counted<A> {

@@ -70,15 +70,6 @@ async fn resident_memory_stays_within_the_budget() {
     assert!(metrics.sum("forebay_cache_evictions_total", &[]) > 0.0);
 }
 
-/// The full measure: 10,000 objects of 512 KB. Five gigabytes, so only on demand, with a release build.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "reads five gigabytes: cargo test --release --test it -- --ignored"]
-async fn resident_memory_stays_within_the_budget_over_ten_thousand_objects() {
-    let (_origin, edge) = node("64MiB").await;
-    let most = load(&edge, 10_000).await;
-    assert!(most < 64 * MIB + OVERHEAD, "{} MiB resident", most / MIB);
-}
-
 /// The same with a budget that is smaller than what 64 clients have in flight: still exact, still bounded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_in_flight_counts_against_the_budget() {

@@ -25,7 +25,7 @@ fn the_minimal_file_loads_with_every_default() {
     assert!(!config.server.h2c);
     assert_eq!(config.server.request_timeout, Duration::from_secs(10));
     assert_eq!(config.server.idle_timeout, Duration::from_secs(60));
-    assert_eq!(config.server.write_timeout, Duration::from_secs(20));
+    assert_eq!(config.server.write_timeout, Duration::from_secs(30));
     assert_eq!(config.server.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.store.memory, 1 << 30);
     let limits = &config.limits;

@@ -35,7 +35,7 @@ const SHARDS_MAX: u64 = 8;
 const TYPICAL_OBJECT_BYTES: u64 = 256 * 1024;
 
 /// How long a fill waits for memory that slow readers of evicted objects hold.
-pub const MEMORY_WAIT: Duration = Duration::from_secs(5);
+pub const MEMORY_WAIT: Duration = Duration::from_secs(30);
 
 /// The memory tier.
 pub struct Store {

@@ -301,13 +301,7 @@ impl Edge {
         let chosen = plan(&request.method, &request.headers, &found.object);
         let mut header = self.header(ctx, &found, chosen);
         if let Some(cors) = &site.cors {
-            for (name, value) in cors.headers(&request.headers) {
-                if name == http::header::VARY {
-                    fields::append(&mut header, name, value);
-                } else {
-                    fields::set(&mut header, name, value);
-                }
-            }
+            fields::share(&mut header, cors.headers(&request.headers));
         }
         ctx.first_byte = Some(std::time::Instant::now());
         let downstream: &mut ServerSession = session.as_mut();

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use http::StatusCode;
 use http::header::{
-    ACCEPT_RANGES, AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, VIA,
+    ACCEPT_RANGES, AGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, VARY, VIA,
 };
 use pingora::http::ResponseHeader;
 
@@ -120,6 +120,17 @@ fn as_unsatisfiable(header: &mut ResponseHeader, len: u64) {
 /// Sets a field. A well-formed name and value are always taken.
 pub fn set(header: &mut ResponseHeader, name: HeaderName, value: HeaderValue) {
     let _ = header.insert_header(name, value);
+}
+
+/// Sets a site's fields of cross-origin sharing. `Vary` stands beside the origin's own, the others replace them.
+pub fn share(header: &mut ResponseHeader, cors: impl Iterator<Item = (HeaderName, HeaderValue)>) {
+    for (name, value) in cors {
+        if name == VARY {
+            append(header, name, value);
+        } else {
+            set(header, name, value);
+        }
+    }
 }
 
 /// Adds a field beside those of the same name.

@@ -8,8 +8,8 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::ctx::RequestCtx;
+use super::lookup::with_site_key;
 use crate::deliver::fields::{self, CACHE_STATUS, Told};
-use crate::key::{QueryChoice, with_key};
 use crate::outcome::Outcome;
 use crate::store::Store;
 
@@ -112,18 +112,13 @@ pub(super) fn prepare_response(
     fields::append(header, VIA, HeaderValue::from_static("1.1 forebay"));
     let Some(site) = &ctx.site else { return };
     if let Some(cors) = &site.cors {
-        for (name, value) in cors.headers(&request.headers) {
-            fields::set(header, name, value);
-        }
+        fields::share(header, cors.headers(&request.headers));
     }
     let is_safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
     if !is_safe && (header.status.is_success() || header.status.is_redirection()) {
-        let is_token =
-            |parameter: &str| site.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
         let path =
             site.token.as_ref().map_or(request.uri.path(), |policy| policy.strip_path(request.uri.path()).1);
-        let choice = QueryChoice { listed: None, is_token: &is_token };
-        with_key(site.place, path, request.uri.query(), &choice, |hash, _| store.remove(hash));
+        with_site_key(site, path, request.uri.query(), ctx.kind, |hash, _| store.remove(hash));
     }
 }
 

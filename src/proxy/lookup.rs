@@ -53,15 +53,24 @@ pub(super) enum Missed {
     TooManyWaiters,
 }
 
+/// Calls `with` with the key that a site's rules give a request: its hash and its text.
+pub(super) fn with_site_key<T>(
+    site: &Site,
+    path: &str,
+    query: Option<&str>,
+    kind: Kind,
+    with: impl FnOnce(u128, &str) -> T,
+) -> T {
+    let rule = Policy::new(&site.rules, path, kind).for_request();
+    let listed = rule.and_then(|rule| rule.key_query.as_deref());
+    let is_token =
+        |parameter: &str| site.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
+    with_key(site.place, path, query, &QueryChoice { listed, is_token: &is_token }, with)
+}
+
 /// A fresh hit, at no cost beyond the look-up.
 pub(super) fn fresh(store: &Store, wanted: &Wanted<'_>) -> Result<Found, (Key, Option<Arc<Object>>)> {
-    let listed = Policy::new(&wanted.site.rules, wanted.path, wanted.kind)
-        .for_request()
-        .and_then(|rule| rule.key_query.as_deref());
-    let is_token =
-        |parameter: &str| wanted.site.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
-    let choice = QueryChoice { listed, is_token: &is_token };
-    with_key(wanted.site.place, wanted.path, wanted.query, &choice, |hash, text| {
+    with_site_key(wanted.site, wanted.path, wanted.query, wanted.kind, |hash, text| {
         match store.get(hash, text) {
             Some(object) if object.lifetime.is_fresh(wanted.now) => {
                 Ok(Found { object, outcome: Outcome::Hit, waited: None, reason: None, ticket: None })

@@ -21,7 +21,7 @@ static SEED: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or(0x9E37_
 pub struct Key {
     /// Hash of `text`, seeded for this process.
     pub hash: u128,
-    /// `SITE PATH?QUERY`: the site's place, then what the origin is asked for.
+    /// `SITE PATH?QUERY`: the site's name, then what the origin is asked for.
     pub text: Box<str>,
 }
 
@@ -64,7 +64,7 @@ fn is_noise(name: &str) -> bool {
 
 /// Calls `with` with the key of a request, made in a buffer that is used again: its hash and its text.
 pub fn with_key<T>(
-    site: usize,
+    site: &str,
     path: &str,
     query: Option<&str>,
     choice: &QueryChoice<'_>,
@@ -102,7 +102,7 @@ mod tests {
 
     fn text(query: Option<&str>, listed: Option<&[String]>) -> String {
         let choice = QueryChoice { listed, is_token: &|parameter| parameter.starts_with("hdnts=") };
-        with_key(3, "/a/b.m3u8", query, &choice, |_, text| text.to_owned())
+        with_key("3", "/a/b.m3u8", query, &choice, |_, text| text.to_owned())
     }
 
     #[test]

@@ -85,6 +85,21 @@ impl std::fmt::Debug for Secret {
 pub struct Store {
     /// Bytes of memory for bodies and their metadata, in flight ones included.
     pub memory: u64,
+    /// Disks under the memory.
+    pub disks: Vec<Disk>,
+    /// An object enters the disk when it is asked for a second time within so long; zero: at the first.
+    pub disk_admit_within: Duration,
+    /// An object that is fresh for less than this stays in memory.
+    pub disk_ttl_min: Duration,
+}
+
+/// One entry of `store.disk`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The folder.
+    pub path: PathBuf,
+    /// Bytes that it may take.
+    pub size: u64,
 }
 
 /// `[limits]`
@@ -291,6 +306,8 @@ pub struct Site {
     pub cors: Option<Cors>,
     /// Methods it takes.
     pub methods: Vec<Method>,
+    /// The most that its objects may take of the store.
+    pub quota: Quota,
     /// Rules; the first that matches wins.
     pub rules: Vec<Rule>,
 }
@@ -315,6 +332,15 @@ pub struct Cors {
     pub max_age: Duration,
 }
 
+/// `quota` of a site, in bytes; None: no bound of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Of memory.
+    pub memory: Option<u64>,
+    /// Of the disks together.
+    pub disk: Option<u64>,
+}
+
 /// `[[site.rule]]`
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -336,4 +362,18 @@ pub struct Rule {
     pub bypass: bool,
     /// Query parameters in the key, in place of the default choice.
     pub key_query: Option<Vec<String>>,
+    /// Whether the disk keeps it.
+    pub disk: Option<DiskAdmission>,
+}
+
+/// When the disk keeps an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskAdmission {
+    /// Once it is asked for a second time within `store.disk_admit_within`.
+    #[default]
+    Second,
+    /// At once.
+    Always,
+    /// Not at all.
+    Never,
 }

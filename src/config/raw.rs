@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use origin::{Health, Origin, OriginTimeouts};
-pub(super) use site::{Cors, Rule, Site};
+pub(super) use site::{Cors, DiskAdmission, Quota, Rule, Site};
 pub(super) use token::{Carry, TokenFormat, TokenKey, TokenPlace, TokenPolicy};
 pub(super) use values::{Duration, KindWord, OneOrMany, Size};
 
@@ -133,11 +133,42 @@ impl Https {
 pub(super) struct Store {
     /// Memory for bodies and their metadata, those in flight included. At least 16MiB.
     pub(super) memory: Size,
+    /// Disks under the memory, one folder each. What is on them outlives a restart. Without any, memory is all there
+    /// is.
+    #[schemars(example = [Disk::example()])]
+    pub(super) disk: Vec<Disk>,
+    /// An object enters the disk when it is asked for a second time within so long; `"0s"`: at the first. Up to 30d.
+    pub(super) disk_admit_within: Duration,
+    /// An object that is fresh for less than this stays in memory. Up to 30d.
+    pub(super) disk_ttl_min: Duration,
 }
 
 impl Default for Store {
     fn default() -> Store {
-        Store { memory: Size::new("1GiB") }
+        Store {
+            memory: Size::new("1GiB"),
+            disk: Vec::new(),
+            disk_admit_within: Duration::new("1h"),
+            disk_ttl_min: Duration::new("60s"),
+        }
+    }
+}
+
+/// One entry of `store.disk`.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Disk {
+    /// Folder that is the node's alone; it must exist. A relative path starts at the folder of this file.
+    #[schemars(example = "/var/cache/forebay")]
+    pub(super) path: String,
+    /// Bytes that the folder may take, all included. At least 64MiB.
+    #[schemars(example = "400GiB")]
+    pub(super) size: Size,
+}
+
+impl Disk {
+    fn example() -> Disk {
+        Disk { path: "/var/cache/forebay".to_owned(), size: Size::new("400GiB") }
     }
 }
 

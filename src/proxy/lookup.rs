@@ -65,7 +65,7 @@ pub(super) fn with_site_key<T>(
     let listed = rule.and_then(|rule| rule.key_query.as_deref());
     let is_token =
         |parameter: &str| site.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
-    with_key(site.place, path, query, &QueryChoice { listed, is_token: &is_token }, with)
+    with_key(&site.name, path, query, &QueryChoice { listed, is_token: &is_token }, with)
 }
 
 /// A fresh hit, at no cost beyond the look-up.

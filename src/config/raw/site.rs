@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, KindWord, OneOrMany};
+use super::{Duration, KindWord, OneOrMany, Size};
 
 /// `[[site]]`
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -26,6 +26,8 @@ pub(in crate::config) struct Site {
     #[serde(default = "Site::methods")]
     #[schemars(length(min = 1))]
     pub(in crate::config) methods: Vec<String>,
+    /// The most that the site's objects may take of the store.
+    pub(in crate::config) quota: Option<Quota>,
     /// Rules, `[[site.rule]]`: the first whose path, kind and status match wins. What no rule says is decided by the
     /// asset's kind and the origin's headers.
     #[serde(default)]
@@ -54,6 +56,18 @@ impl Cors {
     fn max_age() -> Duration {
         Duration::new("1d")
     }
+}
+
+/// `quota` of a site.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Quota {
+    /// Bytes of memory. At least 1MiB. Default: no bound but `store.memory`.
+    #[schemars(example = "2GiB")]
+    pub(in crate::config) memory: Option<Size>,
+    /// Bytes of the disks together. At least 1MiB. Default: no bound but the disks'.
+    #[schemars(example = "100GiB")]
+    pub(in crate::config) disk: Option<Size>,
 }
 
 /// `[[site.rule]]`
@@ -88,6 +102,19 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) bypass: bool,
     /// What tells two requests apart, beside site and path.
     pub(in crate::config) key: Option<Key>,
+    /// Whether the disk keeps it: `second` (once it is asked for a second time, see `store.disk_admit_within`),
+    /// `always` (at once) or `never`.
+    #[schemars(example = &"never")]
+    pub(in crate::config) disk: Option<DiskAdmission>,
+}
+
+/// `disk` of a rule.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum DiskAdmission {
+    Second,
+    Always,
+    Never,
 }
 
 /// An answer status.

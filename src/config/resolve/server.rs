@@ -10,12 +10,15 @@ use tracing::level_filters::LevelFilter;
 
 use super::super::diagnostic::Report;
 use super::super::files::{self, Pem};
-use super::super::model::{AccessLog, Limits, Log, Server, Store, TlsListener};
+use super::super::model::{AccessLog, Disk, Limits, Log, Server, Store, TlsListener};
 use super::super::{raw, units};
-use super::{DAY, HOUR, MILLISECOND, duration, size};
+use super::{DAY, HOUR, MILLISECOND, duration, no_duplicates, size};
 
 /// The least that `store.memory` may be.
 const MEMORY_BYTES_MIN: u64 = 16 << 20;
+
+/// The least that a disk of `store.disk` may take.
+const DISK_BYTES_MIN: u64 = 64 << 20;
 
 /// The least that `limits.window` may be: one chunk of the store.
 const WINDOW_BYTES_MIN: u64 = 256 << 10;
@@ -148,7 +151,35 @@ fn network(report: &mut Report, key: &str, written: &str) -> Option<IpNet> {
 }
 
 pub(super) fn store(report: &mut Report, raw: &raw::Store) -> Store {
-    Store { memory: size(report, "store.memory", &raw.memory, MEMORY_BYTES_MIN, u64::MAX) }
+    let days = 30 * DAY;
+    let disks =
+        raw.disk.iter().enumerate().map(|(place, raw)| disk(report, &format!("store.disk[{place}]"), raw));
+    let disks: Vec<_> = disks.collect();
+    no_duplicates(
+        report,
+        raw.disk
+            .iter()
+            .enumerate()
+            .map(|(place, disk)| (format!("store.disk[{place}].path"), disk.path.as_str())),
+    );
+    let within = &raw.disk_admit_within;
+    Store {
+        memory: size(report, "store.memory", &raw.memory, MEMORY_BYTES_MIN, u64::MAX),
+        disks,
+        disk_admit_within: duration(report, "store.disk_admit_within", within, Duration::ZERO, days),
+        disk_ttl_min: duration(report, "store.disk_ttl_min", &raw.disk_ttl_min, Duration::ZERO, days),
+    }
+}
+
+/// Whether the folder is there and usable is seen when the node starts: this may be another machine.
+fn disk(report: &mut Report, key: &str, raw: &raw::Disk) -> Disk {
+    if raw.path.is_empty() {
+        report.mistake(&format!("{key}.path"), "is empty", "name a folder that is the node's alone");
+    }
+    Disk {
+        path: files::path(report, &raw.path),
+        size: size(report, &format!("{key}.size"), &raw.size, DISK_BYTES_MIN, u64::MAX),
+    }
 }
 
 /// `memory` is the size of the store, in bytes.

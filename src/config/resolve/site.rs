@@ -8,9 +8,9 @@ use std::time::Duration;
 use http::{Method, Uri};
 
 use super::super::diagnostic::{Report, join};
-use super::super::model::{Cors, HostPattern, Site};
+use super::super::model::{Cors, HostPattern, Quota, Site};
 use super::super::raw;
-use super::{DURATION_MAX, duration, no_duplicates, reference};
+use super::{DURATION_MAX, duration, no_duplicates, reference, size};
 
 pub(super) fn sites(report: &mut Report, file: &raw::File) -> Vec<Site> {
     if file.site.is_empty() {
@@ -77,8 +77,25 @@ fn site(
         token,
         cors: raw.cors.as_ref().map(|raw| cors(report, &format!("{key}.cors"), raw)),
         methods: methods(report, &format!("{key}.methods"), &raw.methods),
+        quota: quota(report, &format!("{key}.quota"), raw.quota.as_ref(), !file.store.disk.is_empty()),
         rules: rule::rules(report, key, &raw.rule),
     }
+}
+
+/// The least that a quota may be.
+const QUOTA_BYTES_MIN: u64 = 1 << 20;
+
+fn quota(report: &mut Report, key: &str, raw: Option<&raw::Quota>, has_disk: bool) -> Quota {
+    let Some(raw) = raw else { return Quota::default() };
+    if raw.disk.is_some() && !has_disk {
+        let remedy = "remove it, or add store.disk";
+        report.mistake(&format!("{key}.disk"), "has no effect without a disk", remedy);
+    }
+    let mut bytes = |name: &str, written: &Option<raw::Size>| {
+        let key = format!("{key}.{name}");
+        written.as_ref().map(|written| size(report, &key, written, QUOTA_BYTES_MIN, u64::MAX))
+    };
+    Quota { memory: bytes("memory", &raw.memory), disk: bytes("disk", &raw.disk) }
 }
 
 fn host_name(pattern: &HostPattern) -> String {

@@ -7,7 +7,7 @@ use wildmatch::WildMatch;
 use crate::asset::Kind;
 
 use super::super::super::diagnostic::Report;
-use super::super::super::model::Rule;
+use super::super::super::model::{DiskAdmission, Rule};
 use super::super::super::raw;
 use super::super::{DURATION_MAX, duration, no_duplicates};
 
@@ -48,6 +48,11 @@ fn rule(report: &mut Report, key: &str, raw: &raw::Rule) -> Rule {
         stale_if_error,
         bypass: raw.bypass,
         key_query: raw.key.as_ref().map(|raw| query(report, &format!("{key}.key.query"), &raw.query)),
+        disk: raw.disk.map(|written| match written {
+            raw::DiskAdmission::Second => DiskAdmission::Second,
+            raw::DiskAdmission::Always => DiskAdmission::Always,
+            raw::DiskAdmission::Never => DiskAdmission::Never,
+        }),
     }
 }
 
@@ -61,6 +66,7 @@ fn ineffective(report: &mut Report, key: &str, raw: &raw::Rule) {
             ("stale_while_revalidate", raw.stale_while_revalidate.is_some()),
             ("stale_if_error", raw.stale_if_error.is_some()),
             ("key", raw.key.is_some()),
+            ("disk", raw.disk.is_some()),
         ] {
             if written {
                 let reason = "has no effect beside bypass = true";

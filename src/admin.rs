@@ -9,6 +9,7 @@ pub mod readiness;
 pub mod server;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -29,6 +30,9 @@ pub use server::serve;
 /// Bytes of a request body; a longer one is answered 413.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// Empties the store.
+pub type Clear = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
+
 /// What the admin listener shows and steers.
 pub struct AdminState {
     /// Rendered at `GET /metrics`.
@@ -39,6 +43,8 @@ pub struct AdminState {
     pub token: Option<Secret>,
     /// Called at `POST /drain`, after readiness has turned; must return at once. It may be called more than once.
     pub drain: Arc<dyn Fn() + Send + Sync>,
+    /// Called at `POST /cache/clear`; resolves when the store is empty, or says why it is not.
+    pub clear: Clear,
     /// Called before each rendering of the metrics, so that gauges are set.
     pub collectors: Vec<Box<dyn Fn() + Send + Sync>>,
 }
@@ -48,6 +54,7 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/metrics", "metrics in the Prometheus text format"),
     ("GET", "/healthz", "200 while the process is alive"),
     ("GET", "/readyz", "200 while the node should get traffic, 503 otherwise"),
+    ("POST", "/cache/clear", "remove everything from memory and disks"),
     ("POST", "/drain", "stop getting traffic, finish what is under way, end"),
 ];
 
@@ -58,6 +65,7 @@ pub fn router(state: AdminState) -> Router {
     let guarded = Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
+        .route("/cache/clear", post(clear))
         .route("/drain", post(drain))
         .route_layer(from_fn_with_state(guard, access::check));
     Router::new()
@@ -103,6 +111,17 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> Response {
     let report = state.readiness.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report)).into_response()
+}
+
+async fn clear(State(state): State<Arc<AdminState>>) -> Response {
+    tracing::info!("clearing the cache: asked to on the admin listener");
+    match (state.clear)().await {
+        Ok(()) => Json(json!({ "status": "cleared" })).into_response(),
+        Err(reason) => {
+            tracing::error!(%reason, "the cache could not be cleared");
+            error(StatusCode::INTERNAL_SERVER_ERROR, &reason)
+        }
+    }
 }
 
 async fn drain(State(state): State<Arc<AdminState>>) -> Response {

@@ -1,5 +1,6 @@
 //! The command line: what was typed, and which function does it.
 
+pub mod cache;
 pub mod check;
 pub mod schema;
 pub mod serve;
@@ -32,6 +33,8 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Inspect, verify or clear the cache on disk.
+    Cache(cache::CacheArgs),
     /// Make, check and sign with viewers' tokens.
     Token(Box<token::TokenArgs>),
     /// Play an embedded live stream through a node, in the browser.
@@ -52,6 +55,7 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve { config } => serve::serve(&config),
         Command::Check { file } => check::check(&file),
+        Command::Cache(args) => cache::run(&args),
         Command::Token(args) => token::run(*args),
         Command::Demo(options) => serve::demo(options),
         Command::Schema => schema::schema(),

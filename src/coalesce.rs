@@ -5,11 +5,12 @@
 //! the growing body. A key whose answers may not be shared is remembered, so that nobody queues behind it.
 
 pub mod fill;
+pub mod slices;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,11 +24,12 @@ use crate::key::Key;
 use crate::store::{Object, Store};
 
 pub use fill::{Failure, Job};
+pub use slices::Extent;
 
 /// Shards of the table of fetches in flight.
 const SHARDS: usize = 64;
 
-/// Keys remembered as uncacheable at most.
+/// Keys remembered as uncacheable at most, and as not to be had in slices.
 const UNCACHEABLE_KEYS_MAX: usize = 65_536;
 
 /// Fetches in flight, by the hash of their key.
@@ -38,9 +40,13 @@ pub struct Coalescer {
     store: &'static Store,
     clock: Clock,
     limits: Limits,
+    /// What is fresh for less than this stays in memory (`store.disk_ttl_min`).
+    disk_ttl_min: Duration,
     flights: Box<[Shard]>,
     /// Keys whose last answer could not be shared, and until when that is remembered.
     uncacheable: Cache<u128, Instant>,
+    /// Keys whose origin would not give the slices of what it had begun with, and until when that is remembered.
+    unsliceable: Cache<u128, Instant>,
 }
 
 /// What a fetch has come to.
@@ -50,12 +56,14 @@ pub enum State {
     Asked,
     /// Its answer is readable, growing or complete.
     Answered(Arc<Object>),
+    /// It was on disk: fresh, or stale and good enough while it is fetched anew.
+    Recalled(Arc<Object>),
     /// The origin has confirmed what was held.
     Confirmed(Arc<Object>),
     /// Its answer is for the one who asked alone.
     Unshared(Arc<Object>),
-    /// There is no answer.
-    Failed(Failure),
+    /// There is no answer; what was on disk may stand in for it.
+    Failed(Failure, Option<Arc<Object>>),
 }
 
 /// A fetch in flight.
@@ -67,6 +75,8 @@ pub struct Flight {
     tickets: AtomicUsize,
     /// Wakes the fill when the last ticket is given back.
     deserted: Notify,
+    /// Whether a second request has joined it.
+    joined: AtomicBool,
     /// Nobody asked for it: it goes on without tickets.
     background: bool,
 }
@@ -98,10 +108,16 @@ impl std::fmt::Debug for Coalescer {
 
 impl Coalescer {
     /// A table without fetches.
-    pub fn new(store: &'static Store, clock: Clock, limits: Limits) -> Arc<Coalescer> {
+    pub fn new(
+        store: &'static Store,
+        clock: Clock,
+        limits: Limits,
+        disk_ttl_min: Duration,
+    ) -> Arc<Coalescer> {
         let flights = (0..SHARDS).map(|_| Mutex::default()).collect();
         let uncacheable = Cache::new(UNCACHEABLE_KEYS_MAX);
-        Arc::new(Coalescer { store, clock, limits, flights, uncacheable })
+        let unsliceable = Cache::new(UNCACHEABLE_KEYS_MAX);
+        Arc::new(Coalescer { store, clock, limits, disk_ttl_min, flights, uncacheable, unsliceable })
     }
 
     /// Joins the fetch for this key, or starts it with the job that `job` makes. `seen` is what the caller found held.
@@ -116,6 +132,18 @@ impl Coalescer {
             let flight = Flight::new(Key { hash, text: text.into() }, false);
             return Joined::Flight(self.launch(flight, job()));
         }
+        self.join_as(hash, text, seen, false, job)
+    }
+
+    /// Joins the fetch for this key, or starts it; one in the background goes on without tickets.
+    fn join_as(
+        self: &Arc<Self>,
+        hash: u128,
+        text: &str,
+        seen: Option<&Arc<Object>>,
+        background: bool,
+        job: impl FnOnce() -> Job,
+    ) -> Joined {
         let mut flights = self.shard(hash).lock();
         if let Some(flight) = flights.get(&hash).filter(|flight| &*flight.key.text == text) {
             if flight.tickets.load(Ordering::Acquire) >= self.limits.waiters {
@@ -128,7 +156,7 @@ impl Coalescer {
         if let Some(object) = landed.filter(|object| !seen.is_some_and(|seen| Arc::ptr_eq(seen, object))) {
             return Joined::Landed(object);
         }
-        let flight = Flight::new(Key { hash, text: text.into() }, false);
+        let flight = Flight::new(Key { hash, text: text.into() }, background);
         flights.insert(hash, Arc::clone(&flight));
         drop(flights);
         Joined::Flight(self.launch(flight, job()))
@@ -184,17 +212,22 @@ impl Coalescer {
     }
 
     fn is_uncacheable(&self, hash: u128) -> bool {
-        let Some(until) = self.uncacheable.get(&hash) else { return false };
-        let remembered = Instant::now() < until;
-        if !remembered {
-            self.uncacheable.remove(&hash);
-        }
-        remembered
+        is_remembered(&self.uncacheable, hash)
     }
 
     fn remember_uncacheable(&self, hash: u128) {
         self.uncacheable.insert(hash, Instant::now() + self.limits.uncacheable_memory);
     }
+}
+
+/// Whether a key is remembered; one whose time is over is forgotten.
+fn is_remembered(keys: &Cache<u128, Instant>, hash: u128) -> bool {
+    let Some(until) = keys.get(&hash) else { return false };
+    let remembered = Instant::now() < until;
+    if !remembered {
+        keys.remove(&hash);
+    }
+    remembered
 }
 
 impl Flight {
@@ -204,12 +237,18 @@ impl Flight {
             state: watch::Sender::new(State::Asked),
             tickets: AtomicUsize::new(0),
             deserted: Notify::new(),
+            joined: AtomicBool::new(false),
             background,
         })
     }
 
     fn publish(&self, state: State) {
         self.state.send_replace(state);
+    }
+
+    /// Whether more than one request has wanted it.
+    fn was_joined(&self) -> bool {
+        self.joined.load(Ordering::Relaxed)
     }
 
     /// Whether nobody wants it any more.
@@ -234,6 +273,9 @@ impl Flight {
 impl Ticket {
     fn take(flight: &Arc<Flight>, started: bool) -> Ticket {
         flight.tickets.fetch_add(1, Ordering::AcqRel);
+        if !started {
+            flight.joined.store(true, Ordering::Relaxed);
+        }
         Ticket { flight: Arc::clone(flight), started }
     }
 

@@ -8,10 +8,13 @@ use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use xxhash_rust::xxh3::xxh3_128_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
 /// Names of query parameters that never count unless a rule lists them.
 const TRACKING: [&str; 2] = ["fbclid", "gclid"];
+
+/// What stands between the text of an object's key and the number of its slice.
+const SLICE_MARK: &str = " #";
 
 /// The seed of the hash: different in each process, so that nobody can prepare keys that collide.
 static SEED: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or(0x9E37_79B9_7F4A_7C15));
@@ -26,10 +29,34 @@ pub struct Key {
 }
 
 impl Key {
+    /// The name of its site.
+    pub fn site(&self) -> &str {
+        self.text.split_once(' ').map_or("", |(site, _)| site)
+    }
+
     /// What the origin is asked for: path and query.
     pub fn target(&self) -> &str {
-        self.text.split_once(' ').map_or("/", |(_, target)| target)
+        let target = self.text.split_once(' ').map_or("/", |(_, target)| target);
+        target.split_once(SLICE_MARK).map_or(target, |(target, _)| target)
     }
+
+    /// Whether it is the key of a slice.
+    pub fn is_slice(&self) -> bool {
+        self.text.contains(SLICE_MARK)
+    }
+}
+
+/// The key of a slice of the object under a key of this text: `SITE PATH?QUERY #VERSION-INDEX`. No request has such a
+/// key, for neither a space nor `#` is ever part of a request's target. Slices of two versions have different keys.
+pub fn slice_key(text: &str, version: u128, index: u64) -> Key {
+    let text = format!("{text}{SLICE_MARK}{version:032x}-{index}");
+    Key { hash: xxh3_128_with_seed(text.as_bytes(), *SEED), text: text.into() }
+}
+
+/// A number that stands for a site wherever its name would be too long. It outlives restarts and reordered sites.
+pub fn site_id(site: &str) -> u16 {
+    let [low, high, ..] = xxh3_64(site.as_bytes()).to_le_bytes();
+    u16::from_le_bytes([low, high])
 }
 
 /// Which query parameters count.
@@ -134,7 +161,20 @@ mod tests {
 
     #[test]
     fn a_key_knows_its_target() {
-        let key = Key { hash: 0, text: "3 /a b?x=1".into() };
-        assert_eq!(key.target(), "/a b?x=1");
+        let key = Key { hash: 0, text: "3 /a%20b?x=1".into() };
+        assert_eq!(key.target(), "/a%20b?x=1");
+    }
+
+    #[test]
+    fn a_slice_has_a_key_of_its_own_for_the_same_target() {
+        let key = Key { hash: 0, text: "3 /a?x=1".into() };
+        let slice = slice_key(&key.text, 0xAB, 7);
+        assert_eq!(&*slice.text, "3 /a?x=1 #000000000000000000000000000000ab-7");
+        assert_eq!(slice.target(), "/a?x=1");
+        assert!(slice.is_slice() && !key.is_slice());
+        for other in [slice_key(&key.text, 0xAB, 8), slice_key(&key.text, 0xAC, 7)] {
+            assert_ne!((slice.hash, &slice.text), (other.hash, &other.text));
+        }
+        assert_eq!(slice, slice_key(&key.text, 0xAB, 7));
     }
 }

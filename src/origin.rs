@@ -11,6 +11,7 @@ mod gate;
 mod health;
 mod jitter;
 mod metrics;
+mod range;
 mod resolve;
 mod response;
 mod server;
@@ -22,6 +23,7 @@ pub use error::{ErrorKind, OriginError, OriginSetupError};
 pub use exchange::Framing;
 pub use gate::Permit;
 pub use metrics::OriginFamilies;
+pub use range::{ContentRange, range_field};
 pub use response::OriginResponse;
 
 use std::net::SocketAddr;

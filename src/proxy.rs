@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, RANGE, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -268,6 +268,7 @@ impl Edge {
             path,
             query: header.uri.query(),
             kind: ctx.kind,
+            range: header.headers.get(RANGE).filter(|_| header.method == Method::GET),
             now: self.clock.now(),
             wait: self.limits.coalesce_wait,
         };
@@ -295,10 +296,14 @@ impl Edge {
         session: &mut Session,
         ctx: &mut RequestCtx,
         site: &Site,
-        found: Found,
+        mut found: Found,
     ) -> Result<()> {
         let request = session.req_header();
         let chosen = plan(&request.method, &request.headers, &found.object);
+        if found.outcome == Outcome::Hit {
+            found.outcome = lookup::outcome_of_fresh(&found.object, chosen, &request.method);
+            ctx.outcome = found.outcome;
+        }
         let mut header = self.header(ctx, &found, chosen);
         if let Some(cors) = &site.cors {
             fields::share(&mut header, cors.headers(&request.headers));

@@ -24,12 +24,15 @@ use tokio::sync::{Notify, watch};
 use crate::admin::{self, AdminState, Readiness};
 use crate::clock::Clock;
 use crate::coalesce::Coalescer;
-use crate::config::model::Config;
+use crate::config::model::{Config, Disk};
+use crate::key::site_id;
 use crate::observe::{AccessLog, Metrics, Observer, Viewers, log};
 use crate::origin::{OriginFamilies, OriginSetupError, Origins};
 use crate::proxy::Edge;
 use crate::site::Sites;
-use crate::store::{Store, StoreMetrics};
+use crate::store::disk::device::Device;
+use crate::store::disk::{DiskError, DiskMetrics, DiskTier, Quotas, directory};
+use crate::store::{Accounts, Store, StoreMetrics};
 use connections::{Connections, Counted, Timed};
 
 /// How often a draining node looks whether its connections have ended.
@@ -66,6 +69,9 @@ pub enum StartError {
     /// The access log cannot be opened.
     #[error("log.access: {0}; name a file that can be appended to, \"stdout\" or \"off\"")]
     AccessLog(crate::observe::access_log::AccessLogError),
+    /// A disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
     /// A metric is registered twice.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -82,10 +88,14 @@ impl StartError {
             StartError::Tls(_) => "server.https",
             StartError::Origin(_) => "origin",
             StartError::AccessLog(_) => "log.access",
+            StartError::Disk(_) => "store.disk",
             StartError::Metrics(_) | StartError::Threads(_) => "server",
         }
     }
 }
+
+/// What makes devices of configured disks.
+pub type Devices<'a> = dyn Fn(&Disk) -> std::io::Result<Arc<dyn Device>> + 'a;
 
 /// A running node.
 pub struct Node {
@@ -97,6 +107,7 @@ pub struct Node {
     control_runtime: Option<Runtime>,
     drain_timeout: Duration,
     connections: Arc<Connections>,
+    store: &'static Store,
 }
 
 /// Tells a node to stop; may be told more than once.
@@ -121,6 +132,14 @@ impl Node {
     /// # Errors
     /// [`StartError`]; nothing has been started then.
     pub fn start(config: &Config, clock: Clock) -> Result<Node, StartError> {
+        Node::start_on(config, clock, &directory)
+    }
+
+    /// As [`Node::start`], with the disks that `devices` makes of the configured folders.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn start_on(config: &Config, clock: Clock, devices: &Devices<'_>) -> Result<Node, StartError> {
         let threads = config.server.threads.map_or_else(cores, std::num::NonZero::get);
         let mut sockets = listen::bind(&config.server, threads)?;
         let tls = (0..threads).map(|_| tls::settings(&config.server)).collect::<Result<Vec<_>, _>>()?;
@@ -133,10 +152,7 @@ impl Node {
         let access_log = AccessLog::start(&config.log.access, config.log.queue, metrics.access_log_dropped())
             .map_err(StartError::AccessLog)?;
         let observer = Arc::new(Observer { metrics: Arc::clone(&metrics), access_log, viewers });
-        let store_metrics = StoreMetrics::new(metrics.registry())?;
-        // The engine's storage interface asks for a store that lives as long as the process.
-        let store: &'static Store =
-            Box::leak(Box::new(Store::new(config.store.memory, config.limits.object_share, store_metrics)));
+        let store = store(config, &metrics, devices)?;
         let control_runtime = control_runtime()?;
         let viewer_runtimes = (0..threads).map(|_| viewer_runtime()).collect::<Result<Vec<_>, _>>()?;
 
@@ -147,7 +163,7 @@ impl Node {
         let edge = Edge {
             sites: Sites::new(config, &origins),
             store,
-            coalescer: Coalescer::new(store, clock.clone(), config.limits.clone()),
+            coalescer: Coalescer::new(store, clock.clone(), config.limits.clone(), config.store.disk_ttl_min),
             observer: Arc::clone(&observer),
             clock,
             server: config.server.clone(),
@@ -166,6 +182,7 @@ impl Node {
             observer,
             drain_timeout: config.server.drain_timeout,
             connections: Arc::clone(&connections),
+            store,
             control_runtime: None,
         };
         let admin_listener = sockets.take_admin();
@@ -231,6 +248,7 @@ impl Node {
             tracing::warn!(connections = left, "drain_timeout has passed: connections are cut");
         }
         self.connections.close_for_good();
+        self.store.close().await;
         if let Some(runtime) = self.control_runtime.take() {
             runtime.shutdown_background();
         }
@@ -247,6 +265,28 @@ impl Node {
         self.https.iter().for_each(|address| log::listening("https", *address));
         self.admin.iter().for_each(|address| log::listening("admin", *address));
     }
+}
+
+/// The store, its disks opened. The engine's storage interface asks for one that lives as long as the process.
+fn store(config: &Config, metrics: &Metrics, devices: &Devices<'_>) -> Result<&'static Store, StartError> {
+    let disk = match &*config.store.disks {
+        [] => None,
+        disks => {
+            let quotas = config.sites.iter().filter_map(|site| Some((site_id(&site.name), site.quota.disk?)));
+            let disk_metrics = DiskMetrics::new(metrics.registry())?;
+            Some(DiskTier::open(disks, &Quotas::new(quotas), config.store.memory, devices, disk_metrics)?)
+        }
+    };
+    let store_metrics = StoreMetrics::new(metrics.registry())?;
+    let store = Store::new(
+        config.store.memory,
+        config.limits.object_share,
+        Accounts::new(&config.sites),
+        disk,
+        config.store.disk_admit_within,
+        store_metrics,
+    );
+    Ok(Box::leak(Box::new(store)))
 }
 
 /// The engine around the data plane, with its connections counted.
@@ -281,6 +321,9 @@ fn admin_state(
         readiness: Arc::clone(readiness),
         token: config.server.admin_token.clone(),
         drain: Arc::new(move || drain.start()),
+        clear: Arc::new(move || {
+            Box::pin(async move { store.clear().await.map_err(|error| error.to_string()) })
+        }),
         collectors: vec![Box::new(|| store.update_gauges())],
     }
 }

@@ -1,13 +1,20 @@
-//! Keeps objects in memory, within a hard budget.
+//! Keeps objects: in memory, and under it on disks, each within a hard budget.
 //!
 //! Complete objects stand in an index with S3-FIFO-like eviction (`quick_cache`); whatever is in flight, or evicted but
 //! still being read, counts in the same budget. The engine's cache state machine writes through [`storage`]; look-ups
-//! of requests take [`Store::get`], which copies nothing.
+//! of requests take [`Store::get`], which copies nothing. An object too large to be kept whole is kept in slices, which
+//! are objects of their own ([`content`]).
 
+pub mod account;
 pub mod body;
 pub mod budget;
+pub mod content;
+pub mod disk;
 pub mod object;
+mod persist;
 pub mod storage;
+pub mod tiers;
+pub mod version;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -21,9 +28,16 @@ use prometheus::{IntCounter, IntGauge, Opts, Registry};
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
+use crate::key::Key;
+
+pub use account::Accounts;
 pub use body::{Body, BodyError, Reader};
 pub use budget::{Budget, Reservation};
+pub use content::{Content, ContentReader, SLICE_BYTES, SliceSource, Sliced};
+use disk::metrics::BYTES_HELP;
+use disk::{DiskTier, Doorkeeper};
 pub use object::{Lifetime, Object};
+pub use version::Version;
 
 /// Bytes of budget per shard of the index, at least: a smaller shard would evict for want of room in itself alone.
 const SHARD_BYTES: u64 = 64 * 1024 * 1024;
@@ -45,6 +59,12 @@ pub struct Store {
     turn: tokio::sync::Mutex<()>,
     /// Largest object that is kept, in bytes.
     object_bytes_max: u64,
+    /// What sites with a quota hold.
+    accounts: Accounts,
+    /// The tier under the memory.
+    disk: Option<Arc<DiskTier>>,
+    /// Keys fetched of late: those fetched again are worth disk space. None: so is every key.
+    recent: Option<Doorkeeper>,
     /// Objects being written through the engine's storage interface, by their write tag.
     growing: Mutex<HashMap<u64, Arc<Object>>>,
     next_tag: AtomicU64,
@@ -59,6 +79,7 @@ pub struct StoreMetrics {
     capacity: IntGauge,
     objects: IntGauge,
     evictions: IntCounter,
+    over_quota: IntCounter,
     shed: IntCounter,
 }
 
@@ -80,20 +101,19 @@ impl StoreMetrics {
             IntCounter::with_opts(memory("forebay_cache_evictions_total", help).const_label("reason", reason))
         };
         let metrics = StoreMetrics {
-            bytes: IntGauge::with_opts(memory(
-                "forebay_cache_bytes",
-                "Bytes of the memory budget in use: kept, in flight, and evicted but still read.",
-            ))?,
+            bytes: IntGauge::with_opts(memory("forebay_cache_bytes", BYTES_HELP))?,
             capacity: IntGauge::with_opts(memory("forebay_cache_capacity_bytes", "The budget, in bytes."))?,
             objects: IntGauge::with_opts(memory("forebay_cache_objects", "Complete objects held."))?,
             evictions: evicted("size")?,
+            over_quota: evicted("quota")?,
             shed: evicted("no_memory")?,
         };
-        let all: [Box<dyn Collector>; 5] = [
+        let all: [Box<dyn Collector>; 6] = [
             Box::new(metrics.bytes.clone()),
             Box::new(metrics.capacity.clone()),
             Box::new(metrics.objects.clone()),
             Box::new(metrics.evictions.clone()),
+            Box::new(metrics.over_quota.clone()),
             Box::new(metrics.shed.clone()),
         ];
         all.into_iter().try_for_each(|collector| registry.register(collector))?;
@@ -102,8 +122,16 @@ impl StoreMetrics {
 }
 
 impl Store {
-    /// A store of `memory` bytes, in which one object may take at most `object_share` percent.
-    pub fn new(memory: u64, object_share: u8, metrics: StoreMetrics) -> Store {
+    /// A store of `memory` bytes, in which one object may take at most `object_share` percent, over a disk tier that
+    /// takes an object when it is wanted a second time within `admit_within`.
+    pub fn new(
+        memory: u64,
+        object_share: u8,
+        accounts: Accounts,
+        disk: Option<Arc<DiskTier>>,
+        admit_within: Duration,
+        metrics: StoreMetrics,
+    ) -> Store {
         let shards_by_share = (100 / u64::from(object_share.max(1))).clamp(1, SHARDS_MAX);
         let shards = (memory / SHARD_BYTES).clamp(1, shards_by_share);
         // The library takes a power of two: the next lower one.
@@ -126,6 +154,9 @@ impl Store {
             budget: Budget::new(memory),
             turn: tokio::sync::Mutex::new(()),
             object_bytes_max: memory / 100 * u64::from(object_share),
+            accounts,
+            disk,
+            recent: (!admit_within.is_zero()).then(|| Doorkeeper::new(admit_within)),
             growing: Mutex::default(),
             next_tag: AtomicU64::new(1),
             filler: AtomicU64::new(0),
@@ -135,17 +166,48 @@ impl Store {
 
     /// The object under this key, fresh or stale. Two keys of one hash are told apart by their text.
     pub fn get(&self, hash: u128, text: &str) -> Option<Arc<Object>> {
-        self.index.get(&hash).filter(|object| &*object.key.text == text)
+        let object = self.index.get(&hash).filter(|object| &*object.key.text == text)?;
+        if object.disk.is_waiting() {
+            self.wanted_again(&object);
+        }
+        Some(object)
     }
 
     /// Keeps a complete object in place of what stands under its key.
     pub fn insert(&self, object: Arc<Object>) {
-        self.index.insert(object.key.hash, object);
+        let account = self.accounts.of(object.key.site()).map(Arc::clone);
+        let hash = object.key.hash;
+        self.index.insert(hash, object);
+        if let Some(account) = account {
+            account.keep(hash, |hash| self.index.peek(&hash).is_some());
+            while let Some(oldest) = account.next_to_go() {
+                if self.index.remove(&oldest).is_some() {
+                    self.metrics.over_quota.inc();
+                }
+            }
+        }
     }
 
-    /// Removes the object under this key.
-    pub fn remove(&self, hash: u128) -> bool {
-        self.index.remove(&hash).is_some()
+    /// Removes the object under this key from both tiers; one in slices goes with those that are here, so that the same
+    /// version, fetched again, is fetched whole again.
+    pub fn remove(&self, hash: u128, text: &str) -> bool {
+        let on_disk = |text: &str| self.disk.as_ref().is_some_and(|disk| disk.remove(text));
+        let removed = self.index.remove(&hash);
+        if let Some(sliced) = removed.as_ref().and_then(|(_, object)| object.body.as_sliced()) {
+            for slice in sliced.keys(text) {
+                self.index.remove(&slice.hash);
+                on_disk(&slice.text);
+            }
+        }
+        on_disk(text) || removed.is_some()
+    }
+
+    /// A body to be written, counted for the site of its key.
+    fn growing_body(&self, key: &Key, mut reservation: Option<Reservation>) -> Arc<Body> {
+        if let (Some(account), Some(held)) = (self.accounts.of(key.site()), &mut reservation) {
+            held.charge_to(account);
+        }
+        Body::growing(None, reservation)
     }
 
     /// Largest object that is kept, in bytes.
@@ -189,6 +251,9 @@ impl Store {
     pub fn update_gauges(&self) {
         self.metrics.bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
         self.metrics.objects.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
+        if let Some(disk) = &self.disk {
+            disk.update_gauges();
+        }
     }
 
     /// Tries to take bytes, evicting shard by shard. What the index evicts is free at once unless it is being read.
@@ -223,7 +288,7 @@ struct Charge;
 
 impl Weighter<u128, Arc<Object>> for Charge {
     fn weight(&self, _key: &u128, object: &Arc<Object>) -> u64 {
-        object.charge(object.body.progress().0)
+        object.charge(object.body.held_bytes())
     }
 }
 

@@ -35,6 +35,7 @@ fn start(token: Option<&str>) -> Admin {
         drain: Arc::new(move || {
             counted.fetch_add(1, Ordering::SeqCst);
         }),
+        clear: Arc::new(|| Box::pin(async { Ok(()) })),
         collectors: vec![Box::new(move || gauge.connections().set(7))],
     };
     let (stop, stopped) = oneshot::channel();

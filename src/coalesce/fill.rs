@@ -1,28 +1,34 @@
 //! The fill: fetches one object from its origin and writes it to the store, whoever reads it meanwhile.
 //!
 //! What changes the cache goes through the engine's cache state machine ([`HttpCache`]) over the store: a miss or a
-//! stale hit, then a revalidation or a write. Readers never do.
+//! stale hit, then a revalidation or a write. Readers never do. What is on disk is looked up here ([`recall`]).
+
+mod recall;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::header::{CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use pingora::http::ResponseHeader;
 use pingora_cache::meta::CacheMeta;
-use pingora_cache::{HitStatus, HttpCache};
+use pingora_cache::{CachePhase, HitStatus, HttpCache, NoCacheReason};
 
-use super::{Coalescer, Flight, State};
+use super::{Coalescer, Extent, Flight, State};
 use crate::asset::Kind;
 use crate::cache::{Fetched, Policy, Times, Verdict, judge};
-use crate::config::model::Rule;
+use crate::config::model::{DiskAdmission, Rule};
 use crate::hls::{self, PlaylistFacts};
-use crate::origin::{FetchReason, FetchRequest, Framing, OriginError, OriginGroup, OriginResponse};
+use crate::origin::{
+    FetchReason, FetchRequest, Framing, OriginError, OriginGroup, OriginResponse, range_field,
+};
+use crate::store::content::slice_range;
 use crate::store::object::{Lifetime, charge};
 use crate::store::storage::{Admission, Hit, cache_key, cache_meta};
+use crate::store::tiers::{DiskMark, Recalled};
 use crate::store::{Body, Object};
 
 /// Bytes of budget taken at a time for a body whose length is not known.
@@ -41,6 +47,8 @@ pub struct Job {
     pub blocking: bool,
     /// What is held, and stale.
     pub stale: Option<Arc<Object>>,
+    /// Which bytes are asked for.
+    pub extent: Extent,
 }
 
 /// Why a fetch has no answer; the word and the status are what viewers and logs are told.
@@ -53,8 +61,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    const NO_MEMORY: Failure = Failure { status: 503, reason: "no_memory" };
-    const INTERNAL: Failure = Failure { status: 502, reason: "internal" };
+    pub(super) const NO_MEMORY: Failure = Failure { status: 503, reason: "no_memory" };
+    pub(super) const INTERNAL: Failure = Failure { status: 502, reason: "internal" };
     const UNASKED_304: Failure = Failure { status: 502, reason: "unasked_304" };
     const BAD_PLAYLIST: Failure = Failure { status: 502, reason: "bad_playlist" };
 }
@@ -77,15 +85,13 @@ pub(super) async fn run(coalescer: Arc<Coalescer>, flight: Arc<Flight>, job: Job
     let landing = Landing { coalescer, flight };
     let fill = Fill { coalescer: &landing.coalescer, flight: &landing.flight, job: &job };
     // Boxed: a fill's state is large, and most of its life is spent waiting.
-    if let Err(failure) = Box::pin(fill.fetch()).await {
-        landing.flight.publish(State::Failed(failure));
-    }
+    Box::pin(fill.run()).await;
 }
 
 /// Takes a fetch out of the table when its task ends, even by a panic.
-struct Landing {
-    coalescer: Arc<Coalescer>,
-    flight: Arc<Flight>,
+pub(super) struct Landing {
+    pub(super) coalescer: Arc<Coalescer>,
+    pub(super) flight: Arc<Flight>,
 }
 
 impl Drop for Landing {
@@ -94,35 +100,90 @@ impl Drop for Landing {
         self.flight.state.send_if_modified(|state| {
             let unanswered = matches!(state, State::Asked);
             if unanswered {
-                *state = State::Failed(Failure::INTERNAL);
+                *state = State::Failed(Failure::INTERNAL, None);
             }
             unanswered
         });
     }
 }
 
-struct Fill<'a> {
-    coalescer: &'a Coalescer,
-    flight: &'a Arc<Flight>,
-    job: &'a Job,
+/// A fetch at work.
+#[derive(Clone, Copy)]
+pub(super) struct Fill<'a> {
+    pub(super) coalescer: &'a Arc<Coalescer>,
+    pub(super) flight: &'a Arc<Flight>,
+    pub(super) job: &'a Job,
 }
 
 /// An answer of which some or all of the body has been read already.
-struct Answer {
+pub(super) struct Answer {
     response: OriginResponse,
-    read: Vec<Bytes>,
+    pub(super) read: Vec<Bytes>,
     /// Whether `read` is all of it.
-    whole: bool,
+    pub(super) whole: bool,
     playlist: Option<PlaylistFacts>,
 }
 
 impl Fill<'_> {
-    async fn fetch(&self) -> Result<(), Failure> {
-        let response = self.ask().await?;
+    /// Looks in the store, both tiers of it, then asks the origin.
+    async fn run(&self) {
+        let mut cache = self.engine_cache();
+        let Some(held) = self.look_up(&mut cache).await else {
+            return self.fetch_or_fail(&mut cache).await;
+        };
+        let now = self.coalescer.clock.now();
+        let object = Arc::clone(&held.object);
+        if object.lifetime.is_fresh(now) {
+            self.flight.publish(State::Recalled(object));
+            self.recall_rest(held).await;
+            return;
+        }
+        if object.lifetime.bridges_revalidation(now) {
+            self.flight.publish(State::Recalled(Arc::clone(&object)));
+        }
+        self.recall_rest(held).await;
+        let stale = object.body.is_complete().then_some(object);
+        let job = Job { stale, ..self.job.clone() };
+        Fill { job: &job, ..*self }.fetch_or_fail(&mut cache).await;
+    }
+
+    /// Takes the state machine from the key to a miss, or to what is held: None, or an object that the request has not
+    /// found in memory.
+    async fn look_up(&self, cache: &mut HttpCache) -> Option<Recalled> {
+        let Some((meta, mut hit)) = cache.cache_lookup().await.ok().flatten() else {
+            cache.cache_miss();
+            return None;
+        };
+        let held = hit.as_any_mut().downcast_mut::<Hit>().and_then(|hit| hit.recalled.take());
+        cache.cache_found(meta, hit, HitStatus::Expired);
+        let known =
+            |object: &Arc<Object>| self.job.stale.as_ref().is_some_and(|stale| Arc::ptr_eq(stale, object));
+        // A body that is not kept has streamed past.
+        let held = held.filter(|held| !known(&held.object) && held.object.body.is_readable_from_start())?;
+        if held.version.is_none() { Some(held) } else { self.recall_head(held).await }
+    }
+
+    async fn fetch_or_fail(&self, cache: &mut HttpCache) {
+        // Boxed: its state is large.
+        if let Err(failure) = Box::pin(self.fetch(cache)).await {
+            let bridge = self.job.stale.as_ref().filter(|_| self.held_bridges_error());
+            self.flight.publish(State::Failed(failure, bridge.map(Arc::clone)));
+        }
+    }
+
+    async fn fetch(&self, cache: &mut HttpCache) -> Result<(), Failure> {
+        if let Extent::Slice(head, index) = &self.job.extent {
+            return self.fetch_slice(head, *index).await;
+        }
+        let response = match self.first_slice() {
+            Some(index) => self.begin_with(index).await?,
+            None => Some(self.ask(None).await?),
+        };
+        let Some(response) = response else { return Ok(()) };
         let status = response.header.status;
         if status == StatusCode::NOT_MODIFIED {
             let stale = self.job.stale.as_ref().ok_or(Failure::UNASKED_304)?;
-            return self.confirm(stale, &response.header).await;
+            return self.confirm(cache, stale, &response.header).await;
         }
         if status.is_server_error() && self.held_bridges_error() {
             return Err(Failure { status: status.as_u16(), reason: "origin_5xx" });
@@ -136,13 +197,14 @@ impl Fill<'_> {
         let unread = self.job.kind.is_playlist() && status == StatusCode::OK && answer.playlist.is_none();
         match self.judge(&answer.response.header, kind, answer.playlist) {
             Verdict::Keep(header, lifetime) if framed && !unread => {
-                self.keep(*header, lifetime, kind, answer).await
+                self.keep(cache, *header, lifetime, kind, answer).await
             }
             Verdict::Keep(header, _) | Verdict::Pass(header, _) => self.pass(*header, kind, answer).await,
         }
     }
 
-    async fn ask(&self) -> Result<OriginResponse, Failure> {
+    /// Asks for the object or, by a range, for one slice of it; conditionally, if a stale one is held.
+    pub(super) async fn ask(&self, slice: Option<u64>) -> Result<OriginResponse, Failure> {
         let mut headers = HeaderMap::new();
         if let Some(stale) = &self.job.stale {
             if let Some(etag) = stale.etag() {
@@ -153,18 +215,40 @@ impl Fill<'_> {
             }
         }
         let reason = if headers.is_empty() { FetchReason::Miss } else { FetchReason::Revalidate };
+        if let Some(index) = slice {
+            let range = slice_range(index, u64::MAX);
+            headers.insert(RANGE, range_field(range.start, range.end.saturating_sub(1)));
+        }
         let path_and_query = self.flight.key.target();
         let request = FetchRequest { method: Method::GET, path_and_query, headers, reason };
         Ok(self.job.origin.fetch(&request).await?)
     }
 
-    fn judge(&self, header: &ResponseHeader, kind: Kind, playlist: Option<PlaylistFacts>) -> Verdict {
+    pub(super) fn judge(
+        &self,
+        header: &ResponseHeader,
+        kind: Kind,
+        playlist: Option<PlaylistFacts>,
+    ) -> Verdict {
+        let now = self.coalescer.clock.now();
+        let times = Times::of(self.rule(header.status, kind));
+        judge(&Fetched { header, kind, playlist, blocking: self.job.blocking, times: &times, now })
+    }
+
+    /// Whether the disk keeps an answer: by rule, and only if it is fresh for long enough to be worth it.
+    fn disk_admission(&self, status: StatusCode, kind: Kind, lifetime: &Lifetime) -> DiskAdmission {
+        let fresh = lifetime.fresh_until.duration_since(self.coalescer.clock.now()).unwrap_or_default();
+        if fresh < self.coalescer.disk_ttl_min {
+            return DiskAdmission::Never;
+        }
+        self.rule(status, kind).and_then(|rule| rule.disk).unwrap_or_default()
+    }
+
+    /// The rule that applies to an answer of this status and kind.
+    pub(super) fn rule(&self, status: StatusCode, kind: Kind) -> Option<&Rule> {
         let target = self.flight.key.target();
         let path = target.split('?').next().unwrap_or(target);
-        let rule = Policy::new(&self.job.rules, path, kind).for_answer(header.status.as_u16(), kind);
-        let now = self.coalescer.clock.now();
-        let times = Times::of(rule);
-        judge(&Fetched { header, kind, playlist, blocking: self.job.blocking, times: &times, now })
+        Policy::new(&self.job.rules, path, kind).for_answer(status.as_u16(), kind)
     }
 
     fn held_bridges_error(&self) -> bool {
@@ -204,30 +288,35 @@ impl Fill<'_> {
     }
 
     /// The origin confirmed what is held (RFC 9111 section 4.3.4): its body stays, its times are new.
-    async fn confirm(&self, stale: &Arc<Object>, received: &ResponseHeader) -> Result<(), Failure> {
+    async fn confirm(
+        &self,
+        cache: &mut HttpCache,
+        stale: &Arc<Object>,
+        received: &ResponseHeader,
+    ) -> Result<(), Failure> {
         let merged = merge_confirmed(&stale.header, received);
-        let playlist = stale.kind.is_playlist().then(|| facts_of(&stale.body)).flatten();
+        let playlist = stale.kind.is_playlist().then(|| facts_of(stale.body.as_whole()?)).flatten();
         let (header, lifetime, kept) = match self.judge(&merged, stale.kind, playlist) {
             Verdict::Keep(header, lifetime) => (header, lifetime, true),
             Verdict::Pass(header, _) => (header, spent(self.coalescer.clock.now()), false),
         };
-        let mut cache = self.engine_cache();
-        if let (true, Ok(Some((meta, hit)))) = (kept, cache.cache_lookup().await) {
-            let admission = Admission { kind: stale.kind, lifetime, reservation: Arc::default() };
-            cache.cache_found(meta, hit, HitStatus::Expired);
+        if kept && cache.phase() == CachePhase::Stale {
+            let disk = self.disk_admission(header.status, stale.kind, &lifetime);
+            let admission = Admission { kind: stale.kind, lifetime, disk, reservation: Arc::default() };
             if let Err(error) = cache.revalidate_cache_meta(cache_meta((*header).clone(), admission)).await {
                 tracing::warn!(%error, "a confirmed object could not be kept");
             }
         } else if !kept {
-            self.coalescer.store.remove(self.flight.key.hash);
+            self.coalescer.store.remove(self.flight.key.hash, &self.flight.key.text);
         }
         self.flight.publish(State::Confirmed(Arc::new(Object {
             key: self.flight.key.clone(),
             kind: stale.kind,
             header: *header,
             lifetime,
-            body: Arc::clone(&stale.body),
+            body: stale.body.clone(),
             shared: kept,
+            disk: DiskMark::default(),
             hit_header: ArcSwapOption::empty(),
         })));
         Ok(())
@@ -236,11 +325,15 @@ impl Fill<'_> {
     /// Writes an answer to the store, readable from its header on.
     async fn keep(
         &self,
+        cache: &mut HttpCache,
         mut header: ResponseHeader,
         lifetime: Lifetime,
         kind: Kind,
         mut answer: Answer,
     ) -> Result<(), Failure> {
+        if let Some(version) = self.version_to_slice(&header, kind, &answer) {
+            return self.keep_slices(header, lifetime, version, 0, answer.response).await;
+        }
         let store = self.coalescer.store;
         let told = answer.length();
         if let Some(len) = told {
@@ -253,21 +346,27 @@ impl Fill<'_> {
         }
         let reservation = store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
         let reservation = Arc::new(Mutex::new(Some(reservation)));
-        let (mut cache, object) = self
-            .begin_write(cache_meta(header, Admission { kind, lifetime, reservation }))
-            .await
-            .ok_or(Failure::INTERNAL)?;
+        let disk = self.disk_admission(header.status, kind, &lifetime);
+        let meta = cache_meta(header, Admission { kind, lifetime, disk, reservation });
+        let object = begin_write(cache, meta).await.ok_or(Failure::INTERNAL)?;
         if !answer.whole {
             self.flight.publish(State::Answered(Arc::clone(&object)));
         }
         let small = answer.whole;
-        match self.write(&mut cache, &object, &mut answer, told).await {
-            Written::Whole => self.finish_write(&mut cache).await,
+        match self.write(cache, &object, &mut answer, told).await {
+            Written::Whole => {
+                self.finish_write(cache).await;
+                if self.flight.was_joined() {
+                    store.wanted_again(&object);
+                }
+            }
             Written::Outgrown(data) => {
-                object.body.limit_to(self.coalescer.limits.window);
-                drop(cache);
-                object.body.append(data);
-                self.stream_on(&mut answer, &object.body).await;
+                let body = object.body.as_whole().ok_or(Failure::INTERNAL)?;
+                body.limit_to(self.coalescer.limits.window);
+                // Ends the write; the body goes on through its window.
+                cache.disable(NoCacheReason::ResponseTooLarge);
+                body.append(data);
+                self.stream_on(&mut answer, body).await;
             }
             // A write that is not finished breaks off with the state machine that holds it.
             Written::Broken => {}
@@ -280,25 +379,11 @@ impl Fill<'_> {
     }
 
     /// The engine's cache state machine, on this key.
-    fn engine_cache(&self) -> HttpCache {
+    pub(super) fn engine_cache(&self) -> HttpCache {
         let mut cache = HttpCache::new();
         cache.enable(self.coalescer.store, None, None, None, None);
         cache.set_cache_key(cache_key(&self.flight.key));
         cache
-    }
-
-    /// Takes the state machine from a miss, or a stale hit, to a write in progress, and the object that is written.
-    async fn begin_write(&self, meta: CacheMeta) -> Option<(HttpCache, Arc<Object>)> {
-        let mut cache = self.engine_cache();
-        match cache.cache_lookup().await.ok().flatten() {
-            Some((held, hit)) => cache.cache_found(held, hit, HitStatus::Expired),
-            None => cache.cache_miss(),
-        }
-        cache.set_cache_meta(meta);
-        cache.set_miss_handler().await.ok()?;
-        let reader = cache.miss_body_reader()?;
-        let object = Arc::clone(&reader.as_any().downcast_ref::<Hit>()?.object);
-        Some((cache, object))
     }
 
     /// Writes the body as it comes.
@@ -355,9 +440,9 @@ impl Fill<'_> {
                 if object.charge(object.body.progress().0 + STEP_BYTES) > store.object_bytes_max() {
                     return Some(Written::Outgrown(data));
                 }
-                match store.reserve(STEP_BYTES).await {
-                    Some(step) => object.body.hold(step),
-                    None => return Some(Written::Broken),
+                match (store.reserve(STEP_BYTES).await, object.body.as_whole()) {
+                    (Some(step), Some(body)) => body.hold(step),
+                    _ => return Some(Written::Broken),
                 }
                 *room += STEP_BYTES;
             }
@@ -369,7 +454,7 @@ impl Fill<'_> {
         }
     }
 
-    async fn finish_write(&self, cache: &mut HttpCache) {
+    pub(super) async fn finish_write(&self, cache: &mut HttpCache) {
         if let Err(error) = cache.finish_miss_handler().await {
             tracing::warn!(key = %self.flight.key.text, %error, "a fetch ended short");
         }
@@ -389,7 +474,7 @@ impl Fill<'_> {
     async fn pass(&self, header: ResponseHeader, kind: Kind, answer: Answer) -> Result<(), Failure> {
         self.coalescer.remember_uncacheable(self.flight.key.hash);
         if !answer.response.header.status.is_server_error() {
-            self.coalescer.store.remove(self.flight.key.hash);
+            self.coalescer.store.remove(self.flight.key.hash, &self.flight.key.text);
         }
         let lifetime = spent(self.coalescer.clock.now());
         self.stream(header, lifetime, kind, false, answer).await
@@ -415,8 +500,9 @@ impl Fill<'_> {
             kind,
             header,
             lifetime,
-            body: Arc::clone(&body),
+            body: Arc::clone(&body).into(),
             shared,
+            disk: DiskMark::default(),
             hit_header: ArcSwapOption::empty(),
         });
         self.flight.publish(if shared { State::Answered(object) } else { State::Unshared(object) });
@@ -444,6 +530,14 @@ impl Fill<'_> {
             }
         }
     }
+}
+
+/// Takes the state machine from a miss, or a stale hit, to a write in progress; gives the object that is written.
+pub(super) async fn begin_write(cache: &mut HttpCache, meta: CacheMeta) -> Option<Arc<Object>> {
+    cache.set_cache_meta(meta);
+    cache.set_miss_handler().await.ok()?;
+    let reader = cache.miss_body_reader()?;
+    Some(Arc::clone(&reader.as_any().downcast_ref::<Hit>()?.object))
 }
 
 /// How a write came out.
@@ -474,7 +568,7 @@ async fn pump(answer: &mut Answer, body: &Body) -> bool {
 
 impl Answer {
     /// The length of the body, where it is known.
-    fn length(&self) -> Option<u64> {
+    pub(super) fn length(&self) -> Option<u64> {
         if self.whole {
             return Some(self.read.iter().map(|data| data.len() as u64).sum());
         }

@@ -111,8 +111,11 @@ pub struct Limits {
     pub request_target: usize,
     /// Bytes of a playlist; a longer one is passed on unread and not kept.
     pub playlist: u64,
-    /// Percent of `store.memory` that one object may take; a larger one streams through `window` and is not kept.
+    /// Percent of `store.memory` that one object may take whole; a larger one is kept in slices, or streams through
+    /// `window` and is not kept.
     pub object_share: u8,
+    /// Bytes beyond which an object is kept in slices where its origin allows.
+    pub slice_above: u64,
     /// Bytes of a large or uncacheable body held between origin and viewer.
     pub window: u64,
     /// How long a request waits for another request's fetch to answer; then it gets a stale copy, or 504.

@@ -183,9 +183,14 @@ pub(super) struct Limits {
     pub(super) request_target: Size,
     /// Length of a playlist; a longer one is passed on unread and not kept. 1KiB to 64MiB.
     pub(super) playlist: Size,
-    /// Percent of `store.memory` that one object may take; a larger one streams through `window` and is not kept.
+    /// Percent of `store.memory` that one object may take whole; a larger one is kept in slices where its origin takes
+    /// byte ranges, else it streams through `window` and is not kept.
     #[schemars(range(min = 1, max = 50))]
     pub(super) object_share: u8,
+    /// Length beyond which an object is kept in slices of 1MiB, each fetched when it is asked for, where its origin
+    /// takes byte ranges and tells versions apart by a strong `ETag` or a `Last-Modified`. So is an object of more than
+    /// 1MiB that is first asked for by a range. At least 1MiB.
+    pub(super) slice_above: Size,
     /// Part of a large or uncacheable body held between origin and viewer. At least 256KiB, at most a quarter of
     /// `store.memory`; where the default is more than that, it is that quarter.
     pub(super) window: Size,
@@ -211,6 +216,7 @@ impl Default for Limits {
             request_target: Size::new("8KiB"),
             playlist: Size::new("4MiB"),
             object_share: 10,
+            slice_above: Size::new("16MiB"),
             window: Size::new("8MiB"),
             coalesce_wait: Duration::new("10s"),
             waiters: 100_000,

@@ -26,6 +26,17 @@ pub enum Plan {
     Unsatisfiable(u64),
 }
 
+impl Plan {
+    /// The first byte of the body that is sent; None: nothing of it is.
+    pub fn first_byte(&self) -> Option<u64> {
+        match *self {
+            Plan::Whole => Some(0),
+            Plan::Part { start, .. } => Some(start),
+            Plan::NotModified | Plan::Unsatisfiable(_) => None,
+        }
+    }
+}
+
 /// Decides by the request's preconditions, in the order of RFC 9110 section 13.2.2.
 pub fn plan(method: &Method, request: &HeaderMap, object: &Object) -> Plan {
     // Preconditions and ranges bear on a 200 alone (sections 13.2.1 and 14.2).
@@ -135,7 +146,8 @@ mod tests {
         };
         let key = Key { hash: 1, text: "0 /".into() };
         let hit_header = Default::default();
-        Object { key, kind: Kind::Segment, header, lifetime, body, shared: true, hit_header }
+        let (body, disk) = (body.into(), Default::default());
+        Object { key, kind: Kind::Segment, header, lifetime, body, shared: true, disk, hit_header }
     }
 
     fn planned(object: &Object, fields: &[(&'static str, &str)]) -> Plan {

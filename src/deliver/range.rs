@@ -41,6 +41,18 @@ pub fn parse(field: &str, len: u64) -> RangeRequest {
     }
 }
 
+/// The first byte that a `Range` field asks for, of an object of which nothing is known; None: it asks for all of it, or
+/// for nothing that is honoured. For the last bytes of an object it is the first one, whose answer tells the length.
+pub fn first_byte(field: &str) -> Option<u64> {
+    let is_suffix = field.split_once('=').is_some_and(|(_, spec)| spec.trim_start().starts_with('-'));
+    match parse(field, u64::MAX) {
+        RangeRequest::Part { .. } if is_suffix => Some(0),
+        RangeRequest::Part { start: 0, end: u64::MAX } => None,
+        RangeRequest::Part { start, .. } => Some(start),
+        RangeRequest::Whole | RangeRequest::Unsatisfiable => None,
+    }
+}
+
 fn part(start: u64, end: u64, len: u64) -> RangeRequest {
     if start < len { RangeRequest::Part { start, end: end.min(len) } } else { RangeRequest::Unsatisfiable }
 }
@@ -83,6 +95,25 @@ mod tests {
             ("", 10, RangeRequest::Whole),
         ] {
             assert_eq!(parse(field, len), expected, "{field} of {len}");
+        }
+    }
+
+    #[test]
+    fn the_first_byte_asked_for_is_known_without_the_length() {
+        for (field, expected) in [
+            ("bytes=0-", None),
+            ("bytes=0-0", Some(0)),
+            ("bytes=5-", Some(5)),
+            ("bytes=5-9", Some(5)),
+            ("bytes=-5", Some(0)),
+            ("bytes= -5", Some(0)),
+            ("bytes=-0", None),
+            ("bytes=9-5", None),
+            ("bytes=0-1,3-4", None),
+            ("items=5-", None),
+            ("bytes=18446744073709551615-", None),
+        ] {
+            assert_eq!(first_byte(field), expected, "{field}");
         }
     }
 

@@ -14,7 +14,7 @@ use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType, Result};
 
 use super::plan::Plan;
-use crate::store::{BodyError, Object, Reader};
+use crate::store::{BodyError, ContentReader, Object};
 
 /// Sends an object by its plan.
 ///
@@ -42,7 +42,7 @@ pub async fn object(
         let len = whole_length(object).await?;
         super::fields::set(&mut header, CONTENT_LENGTH, HeaderValue::from(len));
     }
-    let mut reader = Reader::new(Arc::clone(&object.body));
+    let mut reader = object.body.reader();
     if let Plan::Part { start, end, .. } = plan {
         reader.seek(start, Some(end));
     }
@@ -55,7 +55,7 @@ async fn whole_length(object: &Object) -> Result<u64> {
     if !object.body.is_kept() {
         return Error::e_explain(ErrorType::HTTPStatus(502), "HTTP/1.0 and a length that will not be known");
     }
-    object.body.whole().await.map_err(broken)
+    object.body.whole_length().await.map_err(broken)
 }
 
 fn broken(error: BodyError) -> Box<Error> {
@@ -84,7 +84,7 @@ pub async fn text(session: &mut ServerSession, header: ResponseHeader, body: Byt
 }
 
 /// Sends what a reader gives; the last chunk carries the end where it is known to be the last.
-async fn body(session: &mut ServerSession, reader: &mut Reader) -> Result<()> {
+async fn body(session: &mut ServerSession, reader: &mut ContentReader) -> Result<()> {
     let mut next = match reader.try_next().map_err(broken)? {
         Some(first) => first,
         None => {

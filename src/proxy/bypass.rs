@@ -118,7 +118,7 @@ pub(super) fn prepare_response(
     if !is_safe && (header.status.is_success() || header.status.is_redirection()) {
         let path =
             site.token.as_ref().map_or(request.uri.path(), |policy| policy.strip_path(request.uri.path()).1);
-        with_site_key(site, path, request.uri.query(), ctx.kind, |hash, _| store.remove(hash));
+        with_site_key(site, path, request.uri.query(), ctx.kind, |hash, text| store.remove(hash, text));
     }
 }
 

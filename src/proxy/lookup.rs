@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::{HeaderValue, Method};
+
 use crate::asset::Kind;
 use crate::cache::Policy;
-use crate::coalesce::{Coalescer, Failure, Job, Joined, State, Ticket};
+use crate::coalesce::{Coalescer, Extent, Failure, Job, Joined, State, Ticket};
+use crate::deliver::plan::Plan;
+use crate::deliver::range;
 use crate::key::{Key, QueryChoice, with_key};
 use crate::outcome::Outcome;
 use crate::site::Site;
+use crate::store::content::slice_of;
 use crate::store::{Object, Store};
 
 /// What is wanted.
@@ -21,6 +26,8 @@ pub(super) struct Wanted<'a> {
     pub query: Option<&'a str>,
     /// What the path names.
     pub kind: Kind,
+    /// `Range`, of a GET.
+    pub range: Option<&'a HeaderValue>,
     /// Time of day.
     pub now: SystemTime,
     /// How long to wait for another request's fetch (`limits.coalesce_wait`).
@@ -51,6 +58,31 @@ pub(super) enum Missed {
     WaitedTooLong,
     /// Too many requests wait for the same fetch.
     TooManyWaiters,
+}
+
+impl Wanted<'_> {
+    /// Which bytes a fetch of it begins with.
+    fn extent(&self) -> Extent {
+        let first = self.range.and_then(|field| range::first_byte(field.to_str().ok()?));
+        first.map_or(Extent::Whole, |first| Extent::From(slice_of(first)))
+    }
+}
+
+/// What became of a request that found a fresh object: a hit, unless the object is in slices and the one that the
+/// answer begins with has to be waited for. Then it is coalesced, if that slice is being fetched, else a miss. Slices
+/// after the first do not count: an answer has one outcome, told in its header before they are looked for.
+pub(super) fn outcome_of_fresh(object: &Object, plan: Plan, method: &Method) -> Outcome {
+    let first = plan.first_byte().filter(|_| *method != Method::HEAD);
+    match (object.body.as_sliced(), first) {
+        (Some(sliced), Some(first)) if !sliced.is_held(first) => {
+            if sliced.is_coming(first) {
+                Outcome::Coalesced
+            } else {
+                Outcome::Miss
+            }
+        }
+        _ => Outcome::Hit,
+    }
 }
 
 /// Calls `with` with the key that a site's rules give a request: its hash and its text.
@@ -96,6 +128,7 @@ pub(super) async fn otherwise(
         kind: wanted.kind,
         blocking: wanted.query.is_some_and(|query| query.contains("_HLS_msn=")),
         stale: held.clone(),
+        extent: wanted.extent(),
     };
     if let Some(object) = held.clone().filter(|held| held.lifetime.bridges_revalidation(wanted.now)) {
         coalescer.refresh(key.hash, &key.text, job);
@@ -128,7 +161,10 @@ pub(super) async fn otherwise(
         }
         Some(State::Unshared(object)) if ticket.started => Ok(unshared(object, ticket, waited)),
         Some(State::Unshared(_)) => alone(coalescer, wanted, key, job(), waited).await,
-        Some(State::Failed(failure)) => stale_or(wanted, held, Missed::Failed(failure), failure.reason),
+        Some(State::Recalled(object)) => Ok(recalled(wanted, object, ticket)),
+        Some(State::Failed(failure, bridge)) => {
+            stale_or(wanted, held.or(bridge), Missed::Failed(failure), failure.reason)
+        }
         Some(State::Asked) => Err(Missed::Failed(Failure { status: 502, reason: "internal" })),
         None => stale_or(wanted, held, Missed::WaitedTooLong, "coalesce_wait"),
     }
@@ -149,9 +185,19 @@ async fn alone(
             Ok(Found { object, outcome: Outcome::Miss, waited, reason: None, ticket: Some(ticket) })
         }
         Some(State::Unshared(object)) => Ok(unshared(object, ticket, waited)),
-        Some(State::Failed(failure)) => stale_or(wanted, held, Missed::Failed(failure), failure.reason),
+        Some(State::Recalled(object)) => Ok(recalled(wanted, object, ticket)),
+        Some(State::Failed(failure, bridge)) => {
+            stale_or(wanted, held.or(bridge), Missed::Failed(failure), failure.reason)
+        }
         Some(State::Asked) | None => Err(Missed::Failed(Failure { status: 502, reason: "internal" })),
     }
+}
+
+/// From disk: as good a hit as one from memory.
+fn recalled(wanted: &Wanted<'_>, object: Arc<Object>, ticket: Ticket) -> Found {
+    let fresh = object.lifetime.is_fresh(wanted.now);
+    let outcome = if fresh { Outcome::Hit } else { Outcome::HitStale };
+    Found { object, outcome, waited: None, reason: None, ticket: Some(ticket) }
 }
 
 fn unshared(object: Arc<Object>, ticket: Ticket, waited: Option<Duration>) -> Found {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
+use super::account::Account;
+
 /// A hard bound on bytes. Counted: bodies that are kept, bodies in flight, bodies evicted but still being read, and
 /// what is known of an object beside its body.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Budget {
 pub struct Reservation {
     budget: Arc<Budget>,
     bytes: u64,
+    /// The account of a site with a quota, which the bytes count in too.
+    account: Option<Arc<Account>>,
 }
 
 impl Budget {
@@ -42,7 +46,7 @@ impl Budget {
     pub fn try_take(self: &Arc<Self>, bytes: u64) -> Option<Reservation> {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.total);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
-        Some(Reservation { budget: Arc::clone(self), bytes })
+        Some(Reservation { budget: Arc::clone(self), bytes, account: None })
     }
 
     /// Resolves when bytes have been given back since it was made and enabled.
@@ -57,9 +61,19 @@ impl Reservation {
         self.bytes
     }
 
-    /// Adds another reservation of the same budget to this one.
+    /// Counts the bytes in a site's account, too.
+    pub(super) fn charge_to(&mut self, account: &Arc<Account>) {
+        account.add(self.bytes);
+        self.account = Some(Arc::clone(account));
+    }
+
+    /// Adds another reservation of the same budget, charged to nobody, to this one.
     pub fn absorb(&mut self, mut other: Reservation) {
-        self.bytes += std::mem::take(&mut other.bytes);
+        let more = std::mem::take(&mut other.bytes);
+        self.bytes += more;
+        if let Some(account) = &self.account {
+            account.add(more);
+        }
     }
 
     /// Gives back what is held beyond `bytes`.
@@ -71,6 +85,9 @@ impl Reservation {
 
     fn give_back(&self, bytes: u64) {
         if bytes > 0 {
+            if let Some(account) = &self.account {
+                account.subtract(bytes);
+            }
             self.budget.used.fetch_sub(bytes, Ordering::AcqRel);
             self.budget.freed.notify_waiters();
         }

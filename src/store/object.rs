@@ -1,6 +1,5 @@
 //! An object: what the cache knows of one answer of an origin, and its body.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -8,7 +7,8 @@ use http::StatusCode;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, LAST_MODIFIED};
 use pingora::http::ResponseHeader;
 
-use super::body::Body;
+use super::content::Content;
+use super::tiers::DiskMark;
 use crate::asset::Kind;
 use crate::key::Key;
 
@@ -74,9 +74,11 @@ pub struct Object {
     /// How long it may be used.
     pub lifetime: Lifetime,
     /// Its bytes.
-    pub body: Arc<Body>,
+    pub body: Content,
     /// Whether it may answer other requests than the one it was fetched for.
     pub shared: bool,
+    /// What it has to do with the disk.
+    pub disk: DiskMark,
     /// The header of a plain hit with its `Age`, made once a second.
     pub hit_header: ArcSwapOption<HitHeader>,
 }
@@ -116,7 +118,7 @@ impl Object {
         self.header.status
     }
 
-    /// Bytes counted for it when its body has `body_len` bytes.
+    /// Bytes counted for it when its body has `body_len` bytes in memory.
     pub fn charge(&self, body_len: u64) -> u64 {
         charge(&self.key, &self.header, body_len)
     }

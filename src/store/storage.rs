@@ -21,8 +21,10 @@ use pingora_cache::storage::{
 use pingora_cache::trace::SpanHandle;
 use pingora_cache::{CacheKey, CacheMeta, Storage};
 
-use super::{Body, Lifetime, Object, Reader, Reservation, Store};
+use super::tiers::{DiskMark, Recalled};
+use super::{Body, Content, ContentReader, Lifetime, Object, Reservation, Store};
 use crate::asset::Kind;
+use crate::config::model::DiskAdmission;
 use crate::key::Key;
 
 /// What the state machine does not carry by itself; rides in the extensions of [`CacheMeta`].
@@ -32,6 +34,8 @@ pub struct Admission {
     pub kind: Kind,
     /// Its lifetime, to the millisecond.
     pub lifetime: Lifetime,
+    /// Whether the disk keeps it.
+    pub disk: DiskAdmission,
     /// The budget its body takes; given to the body when the write begins.
     pub reservation: Arc<parking_lot::Mutex<Option<Reservation>>>,
 }
@@ -72,8 +76,9 @@ pub(super) fn filler(hash: u128, bytes: u64) -> Object {
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
         },
-        body: Body::of_weight(bytes.saturating_sub(super::object::OVERHEAD_BYTES)),
+        body: Body::of_weight(bytes.saturating_sub(super::object::OVERHEAD_BYTES)).into(),
         shared: true,
+        disk: DiskMark::default(),
         hit_header: ArcSwapOption::empty(),
     }
 }
@@ -85,18 +90,21 @@ fn key_of(key: &CacheKey) -> Result<Key> {
     Ok(Key { hash: u128::from_be_bytes(key.primary_bin()), text: text.into() })
 }
 
-fn object_of(key: Key, meta: &CacheMeta, body: impl FnOnce(&Admission) -> Arc<Body>) -> Result<Object> {
-    let admission = meta
-        .extensions()
-        .get::<Admission>()
-        .ok_or_else(|| Error::explain(ErrorType::InternalError, "cache metadata without admission"))?;
+fn admission_of(meta: &CacheMeta) -> Result<&Admission> {
+    let none = || Error::explain(ErrorType::InternalError, "cache metadata without admission");
+    meta.extensions().get::<Admission>().ok_or_else(none)
+}
+
+fn object_of(key: Key, meta: &CacheMeta, body: Content, disk: DiskMark) -> Result<Object> {
+    let admission = admission_of(meta)?;
     Ok(Object {
         key,
         kind: admission.kind,
         header: meta.response_header_copy(),
         lifetime: admission.lifetime,
-        body: body(admission),
+        body,
         shared: true,
+        disk,
         hit_header: ArcSwapOption::empty(),
     })
 }
@@ -108,11 +116,17 @@ impl Store {
     }
 }
 
-fn found(object: Arc<Object>) -> (CacheMeta, HitHandler) {
-    let admission = Admission { kind: object.kind, lifetime: object.lifetime, reservation: Arc::default() };
+fn found(held: Recalled) -> (CacheMeta, HitHandler) {
+    let object = Arc::clone(&held.object);
+    let admission = Admission {
+        kind: object.kind,
+        lifetime: object.lifetime,
+        disk: DiskAdmission::default(),
+        reservation: Arc::default(),
+    };
     let meta = cache_meta(object.header.clone(), admission);
-    let reader = Reader::new(Arc::clone(&object.body));
-    (meta, Box::new(Hit { object, reader }))
+    let reader = object.body.reader();
+    (meta, Box::new(Hit { object, recalled: Some(held), reader }))
 }
 
 #[async_trait]
@@ -122,7 +136,10 @@ impl Storage for Store {
         key: &CacheKey,
         _trace: &SpanHandle,
     ) -> Result<Option<(CacheMeta, HitHandler)>> {
-        Ok(self.look_up(u128::from_be_bytes(key.primary_bin())).map(found))
+        if let Some(object) = self.look_up(u128::from_be_bytes(key.primary_bin())) {
+            return Ok(Some(found(Recalled { object, version: None, rest: None })));
+        }
+        Ok(self.recall(&key_of(key)?).await.map(found))
     }
 
     async fn lookup_streaming_write(
@@ -132,7 +149,9 @@ impl Storage for Store {
         _trace: &SpanHandle,
     ) -> Result<Option<(CacheMeta, HitHandler)>> {
         let tag = tag.and_then(|tag| U64WriteId::try_from(tag).ok()).map(u64::from);
-        Ok(tag.and_then(|tag| self.growing.lock().get(&tag).cloned()).map(found))
+        Ok(tag
+            .and_then(|tag| self.growing.lock().get(&tag).cloned())
+            .map(|object| found(Recalled { object, version: None, rest: None })))
     }
 
     async fn get_miss_handler(
@@ -141,11 +160,13 @@ impl Storage for Store {
         meta: &CacheMeta,
         _trace: &SpanHandle,
     ) -> Result<MissHandler> {
-        let body = |admission: &Admission| Body::growing(None, admission.reservation.lock().take());
-        let object = Arc::new(object_of(key_of(key)?, meta, body)?);
+        let admission = admission_of(meta)?;
+        let (key, disk) = (key_of(key)?, admission.disk);
+        let body = self.growing_body(&key, admission.reservation.lock().take());
+        let object = Arc::new(object_of(key, meta, Arc::clone(&body).into(), DiskMark::of(disk))?);
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         self.growing.lock().insert(tag, Arc::clone(&object));
-        Ok(Box::new(Miss { store: self, object, tag, tag_bytes: tag.into(), finished: false }))
+        Ok(Box::new(Miss { store: self, object, body, disk, tag, tag_bytes: tag.into(), finished: false }))
     }
 
     async fn purge(
@@ -158,7 +179,9 @@ impl Storage for Store {
             PurgeTarget::Active(key) => u128::from_be_bytes(key.primary_bin()),
             PurgeTarget::Exact(entry) => u128::from_be_bytes(entry.key().primary_bin()),
         };
-        Ok(if self.remove(hash) { PurgeOutcome::Purged(None) } else { PurgeOutcome::NotFound })
+        // The engine's target has no text, which the disk needs: what is in memory lends its own.
+        let removed = self.look_up(hash).is_some_and(|held| self.remove(hash, &held.key.text));
+        Ok(if removed { PurgeOutcome::Purged(None) } else { PurgeOutcome::NotFound })
     }
 
     async fn update_meta(
@@ -169,7 +192,9 @@ impl Storage for Store {
     ) -> Result<bool> {
         let key = key_of(key)?;
         let Some(held) = self.get(key.hash, &key.text) else { return Ok(false) };
-        self.insert(Arc::new(object_of(key, meta, |_| Arc::clone(&held.body))?));
+        let object = Arc::new(object_of(key, meta, held.body.clone(), held.disk.again())?);
+        self.refresh_on_disk(&object);
+        self.insert(object);
         Ok(true)
     }
 
@@ -186,7 +211,9 @@ impl Storage for Store {
 pub struct Hit {
     /// The object read.
     pub object: Arc<Object>,
-    reader: Reader,
+    /// What was looked up, for the fill to take.
+    pub recalled: Option<Recalled>,
+    reader: ContentReader,
 }
 
 #[async_trait]
@@ -227,6 +254,8 @@ impl HandleHit for Hit {
 struct Miss {
     store: &'static Store,
     object: Arc<Object>,
+    body: Arc<Body>,
+    disk: DiskAdmission,
     tag: u64,
     tag_bytes: U64WriteId,
     finished: bool,
@@ -235,21 +264,22 @@ struct Miss {
 #[async_trait]
 impl HandleMiss for Miss {
     async fn write_body(&mut self, data: Bytes, _eof: bool) -> Result<()> {
-        self.object.body.append(data);
+        self.body.append(data);
         Ok(())
     }
 
     async fn finish(mut self: Box<Self>) -> Result<MissFinishType> {
-        let len = self.object.body.progress().0;
+        let len = self.body.progress().0;
         let told = self.object.length();
         if told.is_some_and(|told| told != len) {
             let context = format!("{len} bytes of {}", told.unwrap_or_default());
             return Err(Error::explain(ErrorType::ReadError, context));
         }
-        self.object.body.settle(self.object.charge(len));
-        self.object.body.finish();
+        self.body.settle(self.object.charge(len));
+        self.body.finish();
         self.finished = true;
         self.store.insert(Arc::clone(&self.object));
+        self.store.admit_to_disk(&self.object, self.disk);
         Ok(MissFinishType::Created(usize::try_from(len).unwrap_or(usize::MAX)))
     }
 
@@ -262,8 +292,8 @@ impl Drop for Miss {
     fn drop(&mut self) {
         self.store.growing.lock().remove(&self.tag);
         // A body that has outgrown its share streams on through its window.
-        if !self.finished && self.object.body.is_kept() {
-            self.object.body.fail();
+        if !self.finished && self.body.is_kept() {
+            self.body.fail();
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::asset::Kind;
+use crate::config::model::DiskAdmission;
 use crate::key::Key;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
@@ -15,7 +16,7 @@ const MIB: u64 = 1024 * 1024;
 
 fn store(memory: u64) -> &'static Store {
     let metrics = StoreMetrics::new(&Registry::new()).unwrap();
-    Box::leak(Box::new(Store::new(memory, 10, metrics)))
+    Box::leak(Box::new(Store::new(memory, 10, Accounts::default(), None, Duration::ZERO, metrics)))
 }
 
 fn key(place: u64) -> Key {
@@ -40,6 +41,7 @@ async fn write(store: &'static Store, place: u64, len: usize) -> Option<Arc<Obje
     let admission = storage::Admission {
         kind: Kind::Segment,
         lifetime: lifetime(),
+        disk: DiskAdmission::default(),
         reservation: Arc::new(Mutex::new(Some(reservation))),
     };
     let mut cache = HttpCache::new();
@@ -74,7 +76,7 @@ async fn an_object_evicted_while_it_is_read_still_counts() {
     let store = store(16 * MIB);
     let mut readers = Vec::new();
     for place in 0..9 {
-        readers.push(Reader::new(Arc::clone(&write(store, place, 1_500_000).await.unwrap().body)));
+        readers.push(write(store, place, 1_500_000).await.unwrap().body.reader());
     }
     for place in 9..12 {
         write(store, place, 500_000).await.unwrap();
@@ -111,8 +113,12 @@ async fn two_keys_of_one_hash_are_told_apart() {
 async fn a_write_that_is_dropped_breaks_its_readers_and_is_not_kept() {
     let store = store(16 * MIB);
     let key = key(1);
-    let admission =
-        storage::Admission { kind: Kind::Segment, lifetime: lifetime(), reservation: Arc::default() };
+    let admission = storage::Admission {
+        kind: Kind::Segment,
+        lifetime: lifetime(),
+        disk: DiskAdmission::default(),
+        reservation: Arc::default(),
+    };
     let meta = storage::cache_meta(ResponseHeader::build_no_case(200, None).unwrap(), admission);
     let trace = Span::inactive().handle();
     let mut miss = store.get_miss_handler(&storage::cache_key(&key), &meta, &trace).await.unwrap();

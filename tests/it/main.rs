@@ -10,6 +10,7 @@ mod support {
     pub mod edge;
     pub mod metrics;
     pub mod origin;
+    pub mod seed;
     pub mod signing;
     pub mod wait;
 }
@@ -19,11 +20,14 @@ mod scripted_origin;
 
 // The way of a request.
 mod cache;
+mod cache_tool;
 mod coalesce;
+mod disk;
 mod http;
 mod limits;
 mod origin_faults;
 mod ranges;
+mod slices;
 mod tokens;
 
 // The process and what it tells.

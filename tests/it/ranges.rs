@@ -62,7 +62,9 @@ async fn a_range_of_a_cold_object_is_206() {
     for range in RANGES {
         let (origin, edge) = node().await;
         assert_eq!(assert_range(&edge, "/seg.m4s", range).await, "miss");
-        assert_eq!(origin.last("/seg.m4s").header("range"), None);
+        // It may be large: the origin is asked for the slice that the range begins in. This origin takes no ranges.
+        let asked = (range.0 != "bytes=0-").then_some("bytes=0-1048575");
+        assert_eq!(origin.last("/seg.m4s").header("range"), asked);
         let whole = edge.get("/seg.m4s").await;
         assert_same_bytes(whole.whole(), &content(1, LENGTH), "the whole object");
         assert_eq!(origin.requests("/seg.m4s"), 1, "{range:?}");

@@ -26,6 +26,7 @@ pub struct Setup {
     servers: Vec<String>,
     server: String,
     memory: Option<String>,
+    store: String,
     limits: String,
     origin: String,
     site: String,
@@ -56,6 +57,12 @@ impl Setup {
     /// `store.memory`; 64MiB unless told.
     pub fn memory(mut self, size: &str) -> Setup {
         self.memory = Some(size.to_owned());
+        self
+    }
+
+    /// Adds lines to `[store]`.
+    pub fn store(mut self, lines: &str) -> Setup {
+        push_line(&mut self.store, lines);
         self
     }
 
@@ -118,10 +125,11 @@ impl Setup {
         };
         let text = format!(
             "[server]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{https}\n{}\n\
-             [store]\nmemory = \"{}\"\n\n[limits]\n{}\n[log]\naccess = \"{}\"\n\n\
+             [store]\nmemory = \"{}\"\n{}\n[limits]\n{}\n[log]\naccess = \"{}\"\n\n\
              [origin.main]\nservers = [{}]\n{}\n[[site]]\nhosts = {}\norigin = \"main\"\n{}\n{}",
             self.server,
             self.memory.as_deref().unwrap_or("64MiB"),
+            self.store,
             self.limits,
             self.access.as_deref().unwrap_or("stdout"),
             servers.join(", "),
@@ -278,6 +286,12 @@ impl Edge {
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.process.signal("TERM");
+    }
+
+    /// Sends SIGKILL, and waits for the end.
+    pub async fn kill(&self) {
+        self.process.signal("KILL");
+        self.ended().await;
     }
 
     /// Sends SIGINT, as Ctrl-C does.

@@ -72,6 +72,7 @@ pub struct Answer {
     gates: Vec<(usize, Gate)>,
     pace: Option<(usize, Duration)>,
     conditional: bool,
+    ranges: bool,
     raw: Option<Bytes>,
 }
 
@@ -93,6 +94,7 @@ impl Answer {
             gates: Vec::new(),
             pace: None,
             conditional: false,
+            ranges: false,
             raw: None,
         }
     }
@@ -127,6 +129,13 @@ impl Answer {
     pub fn last_modified(mut self, date: &str) -> Answer {
         self.conditional = true;
         self.header("last-modified", date)
+    }
+
+    /// Says `Accept-Ranges: bytes`, and answers a single range with 206 or 416, unless its `If-Range` names another
+    /// version.
+    pub fn ranges(mut self) -> Answer {
+        self.ranges = true;
+        self.header("accept-ranges", "bytes")
     }
 
     /// Sends the body in chunks, without a length.
@@ -197,6 +206,34 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// This answer cut to the range of the request, where it has one that is honoured.
+    fn cut_for(&self, request: &Recorded) -> Option<Answer> {
+        let (first, last) = request.header("range")?.strip_prefix("bytes=")?.split_once('-')?;
+        let same = |name| self.header_value(name) == request.header("if-range");
+        let condition_holds = request.header("if-range").is_none() || same("etag") || same("last-modified");
+        if !self.ranges || self.status != 200 || request.method != "GET" || !condition_holds {
+            return None;
+        }
+        let len = self.body.len();
+        let (start, end) = match (first.parse::<usize>(), last.parse::<usize>()) {
+            (Ok(first), Ok(last)) => (first, last.saturating_add(1).min(len)),
+            (Ok(first), Err(_)) => (first, len),
+            (Err(_), Ok(suffix)) => (len.saturating_sub(suffix), len),
+            (Err(_), Err(_)) => return None,
+        };
+        let mut cut = self.clone();
+        if start >= len {
+            cut.status = 416;
+            cut.body = Bytes::new();
+            return Some(cut.header("content-range", &format!("bytes */{len}")));
+        }
+        cut.status = 206;
+        cut.body = self.body.slice(start..end);
+        Some(cut.header("content-range", &format!("bytes {start}-{}/{len}", end - 1)))
+    }
+}
+
 /// Decides the answer from the request and from how many came for the path before it.
 type Script = Arc<dyn Fn(&Recorded, usize) -> Answer + Send + Sync>;
 
@@ -207,6 +244,7 @@ struct Shared {
     recorded: Mutex<Vec<Recorded>>,
     answered: Mutex<HashMap<String, usize>>,
     departed: Mutex<HashMap<String, usize>>,
+    body_bytes: Mutex<HashMap<String, u64>>,
     open: Mutex<Open>,
 }
 
@@ -304,6 +342,11 @@ impl Origin {
         eventually(&format!("{count} fetches of {path} given up"), || departed() >= count).await;
     }
 
+    /// Bytes of bodies written for `path` so far: not all of them need have been read.
+    pub fn body_bytes(&self, path: &str) -> u64 {
+        lock(&self.shared.body_bytes).get(path).copied().unwrap_or_default()
+    }
+
     /// The most requests that were under way at once.
     pub fn most_open(&self) -> usize {
         lock(&self.shared.open).most
@@ -372,7 +415,7 @@ impl Connection {
             let path = request.path().to_owned();
             let answer = answer_for(shared, &request);
             let under_way = UnderWay::new(shared);
-            let after = self.write_answer(&request, &answer).await.unwrap_or(After::PeerLeft);
+            let after = self.write_answer(shared, &request, &answer).await.unwrap_or(After::PeerLeft);
             drop(under_way);
             match after {
                 After::KeepAlive => {}
@@ -468,7 +511,12 @@ impl Connection {
         }
     }
 
-    async fn write_answer(&mut self, request: &Recorded, answer: &Answer) -> io::Result<After> {
+    async fn write_answer(
+        &mut self,
+        shared: &Shared,
+        request: &Recorded,
+        answer: &Answer,
+    ) -> io::Result<After> {
         if let Some(gate) = &answer.before_header
             && !self.wait_at(gate).await
         {
@@ -479,16 +527,21 @@ impl Connection {
             return Ok(After::Close);
         }
         let not_modified = answer.not_modified_for(request);
+        let cut = if not_modified { None } else { answer.cut_for(request) };
+        let answer = cut.as_ref().unwrap_or(answer);
         let bodiless =
             not_modified || request.method == "HEAD" || answer.status == 304 || answer.status == 204;
         self.stream.write_all(header_block(answer, not_modified).as_bytes()).await?;
         if bodiless {
             return Ok(After::KeepAlive);
         }
-        self.write_body(answer).await
+        self.write_body(answer, |bytes| {
+            *lock(&shared.body_bytes).entry(request.path().to_owned()).or_default() += bytes as u64;
+        })
+        .await
     }
 
-    async fn write_body(&mut self, answer: &Answer) -> io::Result<After> {
+    async fn write_body(&mut self, answer: &Answer, written: impl Fn(usize)) -> io::Result<After> {
         let sent = match answer.ending {
             Ending::Whole => answer.body.len(),
             Ending::CloseAfter(bytes) | Ending::ResetAfter(bytes) => bytes.min(answer.body.len()),
@@ -502,6 +555,7 @@ impl Connection {
                     self.stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
                 }
                 self.stream.write_all(&piece).await?;
+                written(piece.len());
                 if chunked {
                     self.stream.write_all(b"\r\n").await?;
                 }

@@ -23,6 +23,9 @@ const DISK_BYTES_MIN: u64 = 64 << 20;
 /// The least that `limits.window` may be: one chunk of the store.
 const WINDOW_BYTES_MIN: u64 = 256 << 10;
 
+/// The least that `limits.slice_above` may be: one slice of the store.
+const SLICE_ABOVE_BYTES_MIN: u64 = 1 << 20;
+
 pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
     let mut taken = Vec::new();
     let mut listener = |report: &mut Report, key: String, written: &str| {
@@ -191,6 +194,7 @@ pub(super) fn limits(report: &mut Report, raw: &raw::Limits, memory: u64) -> Lim
         request_target: usize::try_from(request_target).unwrap_or(usize::MAX),
         playlist: size(report, "limits.playlist", &raw.playlist, 1 << 10, 64 << 20),
         object_share: raw.object_share,
+        slice_above: size(report, "limits.slice_above", &raw.slice_above, SLICE_ABOVE_BYTES_MIN, u64::MAX),
         window: window(report, raw, memory),
         coalesce_wait: duration(report, "limits.coalesce_wait", &raw.coalesce_wait, wait.0, wait.1),
         waiters: raw.waiters as usize,

@@ -1,0 +1,103 @@
+//! Reads what is left of an object on disk into its body. What cannot be read there comes from the origin, and only if it
+//! is the same, byte for byte: the record's checksums say so.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Fill;
+use crate::origin::{FetchReason, FetchRequest, OriginResponse};
+use crate::store::disk::{BLOCK_BYTES, DiskReadError, Stored};
+use crate::store::tiers::{DiskMark, Recalled};
+use crate::store::{Body, Content, Object};
+
+impl Fill<'_> {
+    /// Reads the blocks that are not in memory yet; the object is in the memory tier afterwards, or its body is broken.
+    pub(super) async fn recall_rest(&self, held: Recalled) {
+        let (Some(mut rest), Some(body)) = (held.rest, held.object.body.as_whole()) else { return };
+        let whole = match read(&mut rest, body).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(key = %self.flight.key.text, %error, "a disk read broke off; asking the origin");
+                Box::pin(self.mend(&rest, body)).await.is_some()
+            }
+        };
+        if whole {
+            self.coalescer.store.recalled(&held.object);
+        } else {
+            body.fail();
+        }
+    }
+
+    /// Gives the head of an object in slices the means to come by them.
+    pub(super) async fn recall_head(&self, held: Recalled) -> Option<Recalled> {
+        let body = Content::Sliced(self.sliced(&held.object.header, held.version?).await.ok()?);
+        let object = Arc::new(Object {
+            key: self.flight.key.clone(),
+            kind: held.object.kind,
+            header: held.object.header.clone(),
+            lifetime: held.object.lifetime,
+            body,
+            shared: true,
+            disk: DiskMark::offered(),
+            hit_header: ArcSwapOption::empty(),
+        });
+        self.coalescer.store.insert(Arc::clone(&object));
+        Some(Recalled { object, version: None, rest: None })
+    }
+
+    /// Reads the rest of a body from the origin. None: it could not be had, or is another version.
+    async fn mend(&self, rest: &Stored, body: &Body) -> Option<()> {
+        let request = FetchRequest {
+            method: Method::GET,
+            path_and_query: self.flight.key.target(),
+            headers: HeaderMap::new(),
+            reason: FetchReason::Miss,
+        };
+        let response = self.job.origin.fetch(&request).await.ok()?;
+        if response.header.status != StatusCode::OK {
+            return None;
+        }
+        let mut answer = InBlocks { response, spare: BytesMut::new() };
+        for (place, expected) in rest.checksums().iter().enumerate() {
+            let start = (place * BLOCK_BYTES) as u64;
+            let len = rest.body_len.saturating_sub(start).min(BLOCK_BYTES as u64);
+            let block = answer.next(usize::try_from(len).ok()?).await?;
+            if xxh3_64(&block) != *expected {
+                return None;
+            }
+            if start >= body.progress().0 {
+                body.append(block);
+            }
+        }
+        // Longer than what was stored: another version.
+        (answer.spare.is_empty() && matches!(answer.response.chunk().await, Ok(None))).then_some(())
+    }
+}
+
+async fn read(rest: &mut Stored, body: &Body) -> Result<(), DiskReadError> {
+    while let Some(block) = rest.next().await? {
+        body.append(block);
+    }
+    Ok(())
+}
+
+/// An answer, cut as a record on disk is.
+struct InBlocks {
+    response: OriginResponse,
+    /// What came with the last block and belongs to the next.
+    spare: BytesMut,
+}
+
+impl InBlocks {
+    /// The next `len` bytes; None: there are not so many.
+    async fn next(&mut self, len: usize) -> Option<Bytes> {
+        while self.spare.len() < len {
+            self.spare.extend_from_slice(&self.response.chunk().await.ok()??);
+        }
+        Some(self.spare.split_to(len).freeze())
+    }
+}

@@ -1,0 +1,204 @@
+//! The two tiers together: what goes from memory to disk, and what comes back.
+//!
+//! An object enters the disk when it is wanted a second time: at its first hit, when a second request joined its fetch,
+//! or when its key was fetched before within `store.disk_admit_within`. It comes back into memory when it is looked up,
+//! block by block, readable from its first block on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+
+use super::disk::{DiskError, Stored, Write};
+use super::object::charge;
+use super::{Object, Store, Version, persist};
+use crate::config::model::DiskAdmission;
+use crate::key::{Key, site_id};
+
+/// Bytes of budget taken before an object is read from disk: its first block, and what is read with it.
+const FIRST_READ_BYTES: u64 = 1024 * 1024 + 128 * 1024;
+
+/// What an object in memory has to do with the disk.
+#[derive(Debug, Default)]
+pub struct DiskMark(AtomicU8);
+
+/// Memory alone keeps it.
+const MEMORY_ONLY: u8 = 0;
+/// It goes to disk when it is wanted again.
+const WAITING: u8 = 1;
+/// It has been offered to the disk, or came from there.
+const OFFERED: u8 = 2;
+
+impl DiskMark {
+    /// The mark of an object that the disk may keep.
+    pub fn waiting() -> DiskMark {
+        DiskMark(AtomicU8::new(WAITING))
+    }
+
+    /// The mark of an object that the disk knows.
+    pub fn offered() -> DiskMark {
+        DiskMark(AtomicU8::new(OFFERED))
+    }
+
+    /// Whether it is to be offered when it is wanted again. Read by every hit, written once.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == WAITING
+    }
+
+    pub(super) fn is_offered(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == OFFERED
+    }
+
+    /// Claims the one offer. False: another request has.
+    fn take_waiting(&self) -> bool {
+        self.0.compare_exchange(WAITING, OFFERED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The same mark for an object that takes this one's place around the same body.
+    pub(super) fn again(&self) -> DiskMark {
+        DiskMark(AtomicU8::new(self.0.load(Ordering::Relaxed)))
+    }
+
+    /// The mark that an admission gives.
+    pub fn of(admission: DiskAdmission) -> DiskMark {
+        match admission {
+            DiskAdmission::Never => DiskMark(AtomicU8::new(MEMORY_ONLY)),
+            DiskAdmission::Second | DiskAdmission::Always => DiskMark::waiting(),
+        }
+    }
+}
+
+/// An object that comes from disk: readable from its first block on.
+pub struct Recalled {
+    /// The object; its body grows until `rest` has been read. That of one in slices has no body yet.
+    pub object: Arc<Object>,
+    /// The version, where the object is kept in slices.
+    pub version: Option<Version>,
+    /// What has not been read yet; None: all of it is there.
+    pub rest: Option<Stored>,
+}
+
+impl Store {
+    /// Looks an object up on disk, and reads its first block.
+    pub(super) async fn recall(&self, key: &Key) -> Option<Recalled> {
+        let disk = self.disk.as_ref().filter(|disk| disk.contains(&key.text))?;
+        let mut reservation = self.reserve(FIRST_READ_BYTES).await?;
+        let stored = disk.find(&key.text).await?;
+        let Some(meta) = persist::decode(&stored.meta) else {
+            disk.remove(&key.text);
+            return None;
+        };
+        let bytes = charge(key, &meta.header, stored.body_len);
+        if bytes > self.object_bytes_max {
+            return None;
+        }
+        match bytes.checked_sub(reservation.bytes()) {
+            Some(more) => reservation.absorb(self.reserve(more).await?),
+            None => reservation.shrink_to(bytes),
+        }
+        let body = self.growing_body(key, Some(reservation));
+        body.append(stored.first.clone());
+        let object = Arc::new(Object {
+            key: key.clone(),
+            kind: meta.kind,
+            header: meta.header,
+            lifetime: meta.lifetime,
+            body: body.into(),
+            shared: true,
+            disk: DiskMark::offered(),
+            hit_header: ArcSwapOption::empty(),
+        });
+        if meta.version.is_some() {
+            return Some(Recalled { object, version: meta.version, rest: None });
+        }
+        if stored.first.len() as u64 == stored.body_len {
+            self.recalled(&object);
+            return Some(Recalled { object, version: None, rest: None });
+        }
+        Some(Recalled { object, version: None, rest: Some(stored) })
+    }
+
+    /// Takes an object into memory whose last block has come from disk.
+    pub fn recalled(&self, object: &Arc<Object>) {
+        if let Some(body) = object.body.as_whole() {
+            body.finish();
+        }
+        self.insert(Arc::clone(object));
+    }
+
+    /// Decides about the disk for an object that has just been kept in memory; what the disk holds under its key is
+    /// another version.
+    pub fn admit_to_disk(&self, object: &Arc<Object>, admission: DiskAdmission) {
+        let Some(disk) = &self.disk else { return };
+        let known = disk.contains(&object.key.text);
+        if !object.disk.is_waiting() {
+            if known {
+                disk.remove(&object.key.text);
+            }
+            return;
+        }
+        // Asked in any case, so that it remembers the key.
+        let seen =
+            self.recent.as_ref().is_none_or(|recent| recent.seen_before(object.key.hash, Instant::now()));
+        if admission == DiskAdmission::Always || known || seen {
+            self.wanted_again(object);
+        }
+    }
+
+    /// Offers an object to the disk, the first time that it is wanted again.
+    pub fn wanted_again(&self, object: &Arc<Object>) {
+        let Some(disk) = &self.disk else { return };
+        if !object.disk.is_waiting() || !object.body.is_complete() || !object.disk.take_waiting() {
+            return;
+        }
+        let Some(meta) = persist::encode(object) else { return };
+        let chunks = object.body.as_whole().and_then(|body| body.chunks());
+        disk.offer(Write {
+            key: object.key.text.clone(),
+            site: site_id(object.key.site()),
+            meta,
+            body: chunks.unwrap_or_default().to_vec(),
+            hold: Box::new(object.body.clone()),
+        });
+    }
+
+    /// Tells the disk that an object's header or lifetime has changed and its body has not.
+    pub(super) fn refresh_on_disk(&self, object: &Object) {
+        if let (Some(disk), true, Some(meta)) =
+            (&self.disk, object.disk.is_offered(), persist::encode(object))
+        {
+            disk.refresh(&object.key.text, meta);
+        }
+    }
+
+    /// Whether the disk holds an object under a key of this text.
+    pub fn is_on_disk(&self, text: &str) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.contains(text))
+    }
+
+    /// Largest object that every disk takes whole, in bytes; None: there is no disk.
+    pub fn disk_object_bytes_max(&self) -> Option<u64> {
+        self.disk.as_ref().map(|disk| disk.object_bytes_max())
+    }
+
+    /// Removes everything from both tiers. What is in flight is kept when it has come.
+    ///
+    /// # Errors
+    /// When a disk could not be cleared for good: after a restart, what it holds may be served again.
+    pub async fn clear(&self) -> Result<(), DiskError> {
+        self.index.clear();
+        match &self.disk {
+            Some(disk) => disk.clear().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the disk tier: what is queued is written, within bounded time.
+    pub async fn close(&self) {
+        let Some(disk) = &self.disk else { return };
+        if let Err(error) = disk.close().await {
+            tracing::warn!(%error, "a disk is recovered at the next start");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The version of an object that is kept in slices: its length, and the validator that tells it from any other. Pure.
+//!
+//! Decides which validators may join parts into a whole (RFC 9110 sections 8.8.1 and 13.1.5), and whether a part belongs
+//! to a version. Asking for parts is the fetch's affair.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, DATE, ETAG, HeaderValue, LAST_MODIFIED};
+use xxhash_rust::xxh3::Xxh3;
+
+/// How much older than the answer a `Last-Modified` must be to be a strong validator (RFC 9110 section 8.8.2.2): within
+/// a second of the change, there may be two versions of one date.
+const DATE_SETTLED: Duration = Duration::from_secs(1);
+
+/// A version: what its parts have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Length of the whole, in bytes.
+    pub len: u64,
+    /// A strong entity tag, or a date of modification: what `If-Range` is sent with.
+    pub validator: HeaderValue,
+}
+
+impl Version {
+    /// The version that an answer with these fields has, received at `now`, of a whole of `len` bytes. None: nothing in
+    /// it tells versions apart, or its bytes are coded.
+    pub fn of(headers: &HeaderMap, len: u64, now: SystemTime) -> Option<Version> {
+        if headers.contains_key(CONTENT_ENCODING) {
+            return None;
+        }
+        let tag = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
+        let validator = tag.or_else(|| settled_date(headers, now))?.clone();
+        Some(Version { len, validator })
+    }
+
+    /// Whether a part with these fields is of this version. An entity tag must be there. A date need not be, in an
+    /// answer to `If-Range` (RFC 9110 section 15.3.7).
+    pub fn has_part(&self, headers: &HeaderMap) -> bool {
+        let (name, may_be_absent) = if self.is_tag() { (ETAG, false) } else { (LAST_MODIFIED, true) };
+        !headers.contains_key(CONTENT_ENCODING)
+            && headers.get(name).map_or(may_be_absent, |found| *found == self.validator)
+    }
+
+    /// A hash that is the same on every machine and after every restart.
+    pub fn hash(&self) -> u128 {
+        let mut hash = Xxh3::new();
+        hash.update(&self.len.to_le_bytes());
+        hash.update(self.validator.as_bytes());
+        hash.digest128()
+    }
+
+    fn is_tag(&self) -> bool {
+        self.validator.as_bytes().starts_with(b"\"")
+    }
+}
+
+/// A `Last-Modified` that is a strong validator.
+fn settled_date(headers: &HeaderMap, now: SystemTime) -> Option<&HeaderValue> {
+    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+    let validator = headers.get(LAST_MODIFIED)?;
+    let made = headers.get(DATE).and_then(date).unwrap_or(now);
+    (date(validator)? + DATE_SETTLED <= made).then_some(validator)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::*;
+
+    const DAY: &str = "Tue, 01 Sep 2026 10:00:00 GMT";
+    const NEXT_SECOND: &str = "Tue, 01 Sep 2026 10:00:01 GMT";
+
+    fn fields(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+    }
+
+    fn version(of: &[(&'static str, &'static str)]) -> Option<Version> {
+        Version::of(&fields(of), 10, httpdate::parse_http_date(DAY).unwrap())
+    }
+
+    #[test]
+    fn a_strong_tag_or_a_settled_date_tells_versions_apart_and_nothing_else_does() {
+        let validator = |of| version(of).map(|version| version.validator);
+        assert_eq!(validator(&[("etag", "\"a\""), ("last-modified", DAY)]).unwrap(), "\"a\"");
+        assert_eq!(validator(&[("last-modified", DAY), ("date", NEXT_SECOND)]).unwrap(), DAY);
+        assert_eq!(
+            validator(&[("etag", "W/\"a\""), ("last-modified", DAY), ("date", NEXT_SECOND)]).unwrap(),
+            DAY
+        );
+        for none in [
+            &[][..],
+            &[("etag", "W/\"a\"")],
+            &[("last-modified", DAY)],
+            &[("last-modified", DAY), ("date", DAY)],
+            &[("last-modified", "yesterday"), ("date", NEXT_SECOND)],
+            &[("etag", "\"a\""), ("content-encoding", "gzip")],
+        ] {
+            assert_eq!(version(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_another_version_is_none_of_this_one() {
+        let tagged = version(&[("etag", "\"a\"")]).unwrap();
+        assert!(tagged.has_part(&fields(&[("etag", "\"a\"")])));
+        for other in [&[][..], &[("etag", "\"b\"")], &[("etag", "W/\"a\"")]] {
+            assert!(!tagged.has_part(&fields(other)), "{other:?}");
+        }
+        assert!(!tagged.has_part(&fields(&[("etag", "\"a\""), ("content-encoding", "gzip")])));
+        let dated = version(&[("last-modified", DAY), ("date", NEXT_SECOND)]).unwrap();
+        assert!(dated.has_part(&fields(&[])) && dated.has_part(&fields(&[("last-modified", DAY)])));
+        assert!(!dated.has_part(&fields(&[("last-modified", NEXT_SECOND)])));
+    }
+
+    #[test]
+    fn versions_differ_in_their_hash() {
+        let of = |len, tag: &'static str| Version { len, validator: HeaderValue::from_static(tag) }.hash();
+        assert_eq!(of(1, "\"a\""), of(1, "\"a\""));
+        assert_ne!(of(1, "\"a\""), of(2, "\"a\""));
+        assert_ne!(of(1, "\"a\""), of(1, "\"b\""));
+    }
+}

@@ -63,6 +63,8 @@ pub struct Store {
     accounts: Accounts,
     /// The tier under the memory.
     disk: Option<Arc<DiskTier>>,
+    /// What the index of the disks takes of the memory.
+    disk_index: Mutex<Reservation>,
     /// Keys fetched of late: those fetched again are worth disk space. None: so is every key.
     recent: Option<Doorkeeper>,
     /// Objects being written through the engine's storage interface, by their write tag.
@@ -142,16 +144,18 @@ impl Store {
             .weight_capacity(memory)
             .shards(shards)
             .build();
-        let evictions = Evictions(metrics.evictions.clone());
+        let evictions = Evictions { count: metrics.evictions.clone(), disk: disk.clone() };
         let index = match options {
             Ok(options) => Cache::with_options(options, Charge, BuildHasherDefault::default(), evictions),
             // Only missing options are refused, and both are given.
             Err(_) => Cache::with(items, memory, Charge, BuildHasherDefault::default(), evictions),
         };
         metrics.capacity.set(i64::try_from(memory).unwrap_or(i64::MAX));
+        let budget = Budget::new(memory);
         Store {
             index,
-            budget: Budget::new(memory),
+            disk_index: Mutex::new(budget.take(0)),
+            budget,
             turn: tokio::sync::Mutex::new(()),
             object_bytes_max: memory / 100 * u64::from(object_share),
             accounts,
@@ -223,6 +227,7 @@ impl Store {
     /// Takes `bytes` of the budget, evicting what is least wanted, and waits up to [`MEMORY_WAIT`] for readers to let
     /// go of what is evicted already. None: there is no room.
     pub async fn reserve(&self, bytes: u64) -> Option<Reservation> {
+        self.count_disk_index();
         let deadline = tokio::time::Instant::now() + MEMORY_WAIT;
         if let Ok(_free) = self.turn.try_lock()
             && let Some(reservation) = self.take_evicting(bytes)
@@ -249,6 +254,7 @@ impl Store {
 
     /// Sets the gauges to what is held now; called before metrics are read.
     pub fn update_gauges(&self) {
+        self.count_disk_index();
         self.metrics.bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
         self.metrics.objects.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
         if let Some(disk) = &self.disk {
@@ -292,17 +298,33 @@ impl Weighter<u128, Arc<Object>> for Charge {
     }
 }
 
-/// Counts evictions.
+/// Counts evictions, and saves on disk what was wanted again and has left it meanwhile.
 #[derive(Clone)]
-struct Evictions(IntCounter);
+struct Evictions {
+    count: IntCounter,
+    disk: Option<Arc<DiskTier>>,
+}
+
+/// An evicted object. It goes to disk, or for good, when it is dropped: after the shard's lock.
+struct Evicted {
+    object: Arc<Object>,
+    disk: Option<Arc<DiskTier>>,
+}
+
+impl Drop for Evicted {
+    fn drop(&mut self) {
+        if let Some(disk) = &self.disk {
+            tiers::save(disk, &self.object);
+        }
+    }
+}
 
 impl Lifecycle<u128, Arc<Object>> for Evictions {
-    type RequestState = Vec<Arc<Object>>;
+    type RequestState = Vec<Evicted>;
 
-    // Evicted objects are collected, so that their bodies are freed after the shard's lock.
     fn on_evict(&self, state: &mut Self::RequestState, _key: u128, object: Arc<Object>) {
-        self.0.inc();
-        state.push(object);
+        self.count.inc();
+        state.push(Evicted { object, disk: self.disk.clone() });
     }
 }
 

@@ -1,10 +1,12 @@
 //! The benchmarks behind `make bench`: which ones there are, on which servers they run, and how the run ends. A
 //! benchmark measures and reports; a missed target is a finding, not a failure. Wrong bytes and errors are failures.
 
+mod disk;
 mod herd;
 mod hits;
 mod memory;
 mod stalled;
+mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +53,10 @@ enum Bench {
     StalledReader(stalled::Arguments),
     /// Peak resident memory under a working set that is far larger than the memory tier
     Memory(memory::Arguments),
+    /// Hit ratio under a Zipf trace, without and with a scan, beside plain LRU
+    Traces(traces::Arguments),
+    /// Throughput, CPU, memory and start-up of the disk tier
+    Disk(disk::Arguments),
 }
 
 /// What every benchmark gets: where the servers are and which of them to measure.
@@ -64,8 +70,8 @@ struct Plan {
 
 impl Plan {
     /// How to start a server with a memory tier of this size, on processors left to the kernel.
-    fn setup(&self, memory: &'static str) -> Setup {
-        Setup { memory, ..self.setup.clone() }
+    fn setup(&self, memory: &str) -> Setup {
+        Setup { memory: memory.to_owned(), ..self.setup.clone() }
     }
 }
 
@@ -74,7 +80,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let setup = Setup {
         forebay: arguments.forebay.clone(),
         nginx: arguments.nginx.clone(),
-        memory: "1GiB",
+        memory: "1GiB".to_owned(),
+        disk: None,
         cpus: None,
     };
     let descriptors = machine::raise_descriptor_limit()?;
@@ -112,6 +119,19 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
             memory::Arguments::default()
         };
         note("memory", Box::pin(memory::run(&plan, &arguments, &mut report)).await, &mut report);
+    }
+    if all || matches!(arguments.bench, Bench::Traces(_)) {
+        let arguments = if let Bench::Traces(own) = &arguments.bench {
+            own.clone()
+        } else {
+            traces::Arguments::default()
+        };
+        note("traces", Box::pin(traces::run(&plan, &arguments, &mut report)).await, &mut report);
+    }
+    if all || matches!(arguments.bench, Bench::Disk(_)) {
+        let arguments =
+            if let Bench::Disk(own) = &arguments.bench { own.clone() } else { disk::Arguments::default() };
+        Box::pin(disk::run(&plan, &arguments, &mut report)).await;
     }
     report.finish(arguments.json.as_deref())
 }

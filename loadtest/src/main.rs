@@ -13,13 +13,16 @@ mod server;
 
 // What asks and what answers.
 mod content;
+mod crowd;
 mod http1;
 mod http2;
 mod origin;
+mod trace;
 mod wrk;
 
 // What the machine says.
 mod machine;
+mod metrics;
 mod proc;
 
 use std::process::ExitCode;

@@ -46,10 +46,11 @@ pub(crate) async fn version(program: &Path) -> Option<String> {
 }
 
 async fn start_once(setup: &Setup, origin: SocketAddr) -> Result<Server> {
-    let memory = Path::new("/dev/shm");
+    // In memory, unless the node beside it has a disk as well.
+    let place = setup.disk.as_ref().map_or(Path::new("/dev/shm"), |disk| &disk.folder);
     let mut builder = tempfile::Builder::new();
     builder.prefix("forebay-bench-nginx-");
-    let files = if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() };
+    let files = if place.is_dir() { builder.tempdir_in(place) } else { builder.tempdir() };
     let files = files.context("a temporary folder")?;
     let (http, h2c) = free_addresses()?;
     let folder = files.path();
@@ -69,7 +70,14 @@ async fn start_once(setup: &Setup, origin: SocketAddr) -> Result<Server> {
     // nginx says on standard error only what it also writes to its log.
     drop(process.take_stderr());
     wait_until_it_accepts(&mut process, http, &log).await?;
-    Ok(Server { kind: Kind::Nginx, http, h2c: Some(h2c), process: Some(process), _files: Some(files) })
+    Ok(Server {
+        kind: Kind::Nginx,
+        http,
+        h2c: Some(h2c),
+        admin: None,
+        process: Some(process),
+        _files: Some(files),
+    })
 }
 
 async fn wait_until_it_accepts(process: &mut Guarded, address: SocketAddr, log: &Path) -> Result<()> {

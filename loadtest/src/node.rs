@@ -15,7 +15,7 @@ use tokio::process::Command;
 use tokio::sync::oneshot;
 
 use crate::child::Guarded;
-use crate::server::{Kind, Server, Setup};
+use crate::server::{Disk, Kind, Server, Setup};
 
 /// How long the node may take until it is ready.
 const START_WAIT_MAX: Duration = Duration::from_secs(15);
@@ -34,11 +34,15 @@ enum Said {
     Other,
 }
 
+/// Where the node speaks HTTP, and where it tells its metrics.
+type Addresses = (SocketAddr, Option<SocketAddr>);
+
 /// Starts the node with two worker threads in front of the origin, on ports the kernel chooses.
 pub(crate) async fn start(setup: &Setup, origin: SocketAddr) -> Result<Server> {
     let files = tempfile::Builder::new().prefix("forebay-bench-").tempdir().context("a temporary folder")?;
     let config = files.path().join("forebay.toml");
-    std::fs::write(&config, configuration(setup.memory, origin))
+    let disk = setup.disk.as_ref().map(disk_tier).transpose()?.unwrap_or_default();
+    std::fs::write(&config, configuration(&setup.memory, &disk, origin))
         .with_context(|| config.display().to_string())?;
     let args = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
     let mut process = Guarded::start(&setup.forebay, &args, setup.cpus.as_deref())?;
@@ -49,11 +53,18 @@ pub(crate) async fn start(setup: &Setup, origin: SocketAddr) -> Result<Server> {
         .name("node-log".into())
         .spawn(move || follow(log, tell))
         .context("a thread")?;
-    let http = tokio::time::timeout(START_WAIT_MAX, told)
+    let (http, admin) = tokio::time::timeout(START_WAIT_MAX, told)
         .await
         .with_context(|| format!("no line \"ready\" in the node's log within {START_WAIT_MAX:?}"))?
         .context("the thread that reads the node's log has ended")??;
-    Ok(Server { kind: Kind::Forebay, http, h2c: Some(http), process: Some(process), _files: Some(files) })
+    Ok(Server {
+        kind: Kind::Forebay,
+        http,
+        h2c: Some(http),
+        admin,
+        process: Some(process),
+        _files: Some(files),
+    })
 }
 
 /// The version the node names, or `None` when the binary does not run.
@@ -63,7 +74,16 @@ pub(crate) async fn version(program: &Path) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
-fn configuration(memory: &str, origin: SocketAddr) -> String {
+/// The line of the disk tier, whose folder it makes.
+fn disk_tier(disk: &Disk) -> Result<String> {
+    let path = disk.folder.join("volume");
+    std::fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+    let path = path.to_str().with_context(|| format!("{}: not UTF-8", path.display()))?;
+    // JSON's way to write a string is one that TOML understands.
+    Ok(format!("disk = [{{ path = {}, size = \"{}\" }}]", serde_json::to_string(path)?, disk.size))
+}
+
+fn configuration(memory: &str, disk: &str, origin: SocketAddr) -> String {
     format!(
         r#"[server]
 http    = ["127.0.0.1:0"]
@@ -73,6 +93,7 @@ h2c     = true
 
 [store]
 memory = "{memory}"
+{disk}
 
 [log]
 access = "off"
@@ -87,8 +108,8 @@ origin = "main"
     )
 }
 
-/// Reads the log to its end. Tells, once, the address for HTTP when the node is ready, or why it will not be.
-fn follow(log: ChildStderr, tell: oneshot::Sender<Result<SocketAddr>>) {
+/// Reads the log to its end. Tells, once, where the node is when it is ready, or why it will not be.
+fn follow(log: ChildStderr, tell: oneshot::Sender<Result<Addresses>>) {
     let mut log = BufReader::new(log);
     let mut last = VecDeque::new();
     let found = until_ready(&mut log, &mut last);
@@ -98,8 +119,8 @@ fn follow(log: ChildStderr, tell: oneshot::Sender<Result<SocketAddr>>) {
     std::io::copy(&mut log, &mut std::io::sink()).ok();
 }
 
-fn until_ready(log: &mut impl BufRead, last: &mut VecDeque<String>) -> Result<SocketAddr> {
-    let mut http = None;
+fn until_ready(log: &mut impl BufRead, last: &mut VecDeque<String>) -> Result<Addresses> {
+    let (mut http, mut admin) = (None, None);
     loop {
         let mut line = Vec::new();
         std::io::Read::take(&mut *log, LOG_LINE_BYTES_MAX).read_until(b'\n', &mut line).context("the log")?;
@@ -109,7 +130,10 @@ fn until_ready(log: &mut impl BufRead, last: &mut VecDeque<String>) -> Result<So
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         match understand(&line) {
             Said::Listening { listener, address } if listener == "http" => http = Some(address),
-            Said::Ready => return http.context("the node is ready but has named no http address"),
+            Said::Listening { listener, address } if listener == "admin" => admin = Some(address),
+            Said::Ready => {
+                return Ok((http.context("the node is ready but has named no http address")?, admin));
+            }
             Said::Listening { .. } | Said::Other => {}
         }
         if last.len() == LOG_LINES_SHOWN {
@@ -138,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_http_address_is_taken_from_the_log() {
+    fn the_addresses_are_taken_from_the_log() {
         let log = concat!(
             "a line that is not JSON\n",
             "{\"level\":\"INFO\",\"message\":\"listening\",\"listener\":\"admin\",\"address\":\"127.0.0.1:1\"}\n",
@@ -146,7 +170,7 @@ mod tests {
             "{\"message\":\"ready\"}\n",
         );
         let found = until_ready(&mut log.as_bytes(), &mut VecDeque::new()).unwrap();
-        assert_eq!(found, "127.0.0.1:2".parse().unwrap());
+        assert_eq!(found, ("127.0.0.1:2".parse().unwrap(), Some("127.0.0.1:1".parse().unwrap())));
     }
 
     #[test]

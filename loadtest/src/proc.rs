@@ -37,9 +37,12 @@ pub(crate) fn tree_cpu(root: u32) -> Result<Duration> {
 
 /// The largest resident memory a process has had, in bytes (`VmHWM`).
 pub(crate) fn peak_memory_bytes(pid: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).with_context(|| path.clone())?;
-    status_kib(&status, "VmHWM").map(|kib| kib * 1024).with_context(|| format!("{path}: no VmHWM line"))
+    memory_bytes(pid, "VmHWM")
+}
+
+/// The resident memory of a process now, in bytes (`VmRSS`).
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
+    memory_bytes(pid, "VmRSS")
 }
 
 /// The processors this process may run on, in order.
@@ -55,6 +58,12 @@ pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         .filter_map(|line| line.split_once(':'))
         .find(|(key, _)| key.trim() == name)
         .map(|(_, v)| v.trim())
+}
+
+fn memory_bytes(pid: u32, name: &str) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+    status_kib(&status, name).map(|kib| kib * 1024).with_context(|| format!("{path}: no {name} line"))
 }
 
 fn parse_stat(line: &str) -> Result<Stat> {
@@ -138,6 +147,7 @@ mod tests {
         while tree_cpu(pid).unwrap().is_zero() {
             sum = std::hint::black_box((0..1_000_000).fold(sum, u64::wrapping_add));
         }
+        assert!(resident_bytes(pid).unwrap() > 100_000);
         assert!(peak_memory_bytes(pid).unwrap() > 100_000);
     }
 

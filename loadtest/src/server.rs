@@ -31,9 +31,20 @@ pub(crate) struct Setup {
     /// nginx's binary.
     pub(crate) nginx: PathBuf,
     /// The node's memory tier, with its unit.
-    pub(crate) memory: &'static str,
+    pub(crate) memory: String,
+    /// The node's disk tier; none leaves it with memory alone.
+    pub(crate) disk: Option<Disk>,
     /// Processors to run on, in `taskset -c` form; none leaves it to the kernel.
     pub(crate) cpus: Option<String>,
+}
+
+/// A disk tier: what stands in its folder outlives the node.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    /// The folder that holds it, in one of its own. nginx, when asked for beside it, has its cache there too.
+    pub(crate) folder: PathBuf,
+    /// The volume's size, with its unit.
+    pub(crate) size: String,
 }
 
 /// A server that answers; dropping it ends its process and removes its files.
@@ -44,6 +55,8 @@ pub(crate) struct Server {
     pub(crate) http: SocketAddr,
     /// Where it speaks HTTP/2 over plaintext with prior knowledge, if it does.
     pub(crate) h2c: Option<SocketAddr>,
+    /// Where it tells its metrics, if it does.
+    pub(crate) admin: Option<SocketAddr>,
     /// Its process; none for the origin, which is part of this one.
     pub(crate) process: Option<Guarded>,
     /// Its configuration and cache. Declared after the process, so that it is removed after the process has ended.
@@ -70,7 +83,9 @@ impl Server {
         match kind {
             Kind::Forebay => node::start(setup, origin.address()).await,
             Kind::Nginx => nginx::start(setup, origin.address()).await,
-            Kind::Direct => Ok(Self { kind, http: origin.address(), h2c: None, process: None, _files: None }),
+            Kind::Direct => {
+                Ok(Self { kind, http: origin.address(), h2c: None, admin: None, process: None, _files: None })
+            }
         }
         .with_context(|| format!("starting {}", kind.as_str()))
     }

@@ -67,3 +67,35 @@ fn a_missing_peer_is_named_and_left_out() {
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("nginx: not installed, skipped"));
 }
+
+#[test]
+fn the_disk_benchmark_without_the_node_reads_raw_files_and_leaves_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("disk.json");
+    let files = folder.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let output = bench(&[
+        "disk",
+        "--servers=direct",
+        "--catalogue=16",
+        "--rounds=2",
+        "--folder",
+        files.to_str().unwrap(),
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_eq!(text.matches("forebay: not among --servers, skipped").count(), 2, "{text}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    assert_eq!(report["rows"].as_array().unwrap().len(), 4, "{report}");
+    assert!(report["rows"].as_array().unwrap().iter().all(|row| row["server"] == "raw reads"), "{report}");
+    assert_eq!(std::fs::read_dir(&files).unwrap().count(), 0);
+}
+
+#[test]
+fn the_traces_without_the_node_are_skipped() {
+    let output = bench(&["traces", "--servers=direct"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("forebay: not among --servers, skipped"));
+}

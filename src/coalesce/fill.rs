@@ -354,12 +354,7 @@ impl Fill<'_> {
         }
         let small = answer.whole;
         match self.write(cache, &object, &mut answer, told).await {
-            Written::Whole => {
-                self.finish_write(cache).await;
-                if self.flight.was_joined() {
-                    store.wanted_again(&object);
-                }
-            }
+            Written::Whole => self.finish_write(cache).await,
             Written::Outgrown(data) => {
                 let body = object.body.as_whole().ok_or(Failure::INTERNAL)?;
                 body.limit_to(self.coalescer.limits.window);
@@ -373,7 +368,11 @@ impl Fill<'_> {
         }
         if small {
             // Small, and here already: readers find it complete.
-            self.flight.publish(State::Answered(object));
+            self.flight.publish(State::Answered(Arc::clone(&object)));
+        }
+        store.admit_to_disk(&object, disk).await;
+        if self.flight.was_joined() {
+            store.wanted_again(&object);
         }
         Ok(())
     }

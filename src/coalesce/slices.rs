@@ -274,8 +274,7 @@ impl Fill<'_> {
         // Entered before the head is seen: who reads it waits for this slice, and does not ask for it again.
         let landing = self.coalescer.enter(slice_key(&self.flight.key.text, hash, index));
         self.coalescer.store.insert(Arc::clone(&object));
-        self.coalescer.store.admit_to_disk(&object, disk);
-        self.flight.publish(State::Answered(object));
+        self.flight.publish(State::Answered(Arc::clone(&object)));
         if let Some(landing) = landing {
             let fill = Fill { coalescer: self.coalescer, flight: &landing.flight, job: self.job };
             let range = slice_range(index, len);
@@ -283,6 +282,7 @@ impl Fill<'_> {
                 landing.flight.publish(State::Failed(failure, None));
             }
         }
+        self.coalescer.store.admit_to_disk(&object, disk).await;
         Ok(())
     }
 
@@ -348,7 +348,7 @@ impl Fill<'_> {
         let mut cache = self.engine_cache();
         cache.cache_miss();
         let object = begin_write(&mut cache, meta).await.ok_or(Failure::INTERNAL)?;
-        self.flight.publish(State::Answered(object));
+        self.flight.publish(State::Answered(Arc::clone(&object)));
         let mut left = len;
         while left > 0 {
             let data = match response.chunk().await {
@@ -367,6 +367,7 @@ impl Fill<'_> {
             }
         }
         self.finish_write(&mut cache).await;
+        self.coalescer.store.admit_to_disk(&object, disk).await;
         Ok(())
     }
 

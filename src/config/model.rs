@@ -87,7 +87,7 @@ pub struct Store {
     pub memory: u64,
     /// Disks under the memory.
     pub disks: Vec<Disk>,
-    /// An object enters the disk when it is asked for a second time within so long; zero: at the first.
+    /// Once a disk is full, an object enters it when it is asked for a second time within so long; zero: at the first.
     pub disk_admit_within: Duration,
     /// An object that is fresh for less than this stays in memory.
     pub disk_ttl_min: Duration,

@@ -137,7 +137,8 @@ pub(super) struct Store {
     /// is.
     #[schemars(example = [Disk::example()])]
     pub(super) disk: Vec<Disk>,
-    /// An object enters the disk when it is asked for a second time within so long; `"0s"`: at the first. Up to 30d.
+    /// Once a disk is full, an object enters it when it is asked for a second time within so long; `"0s"`: at the first.
+    /// Up to 30d.
     pub(super) disk_admit_within: Duration,
     /// An object that is fresh for less than this stays in memory. Up to 30d.
     pub(super) disk_ttl_min: Duration,

@@ -37,7 +37,7 @@ impl Budget {
         self.total
     }
 
-    /// Bytes taken now; never more than [`Budget::total`].
+    /// Bytes taken now; more than [`Budget::total`] only by [`Budget::take`].
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Acquire)
     }
@@ -47,6 +47,12 @@ impl Budget {
         let fits = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.total);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
         Some(Reservation { budget: Arc::clone(self), bytes, account: None })
+    }
+
+    /// Takes `bytes` whether they are free or not: for what is held already and can only be made up for.
+    pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Reservation {
+        self.used.fetch_add(bytes, Ordering::AcqRel);
+        Reservation { budget: Arc::clone(self), bytes, account: None }
     }
 
     /// Resolves when bytes have been given back since it was made and enabled.

@@ -13,10 +13,10 @@ use crate::asset::Kind;
 use crate::key::Key;
 
 /// Bytes counted for an object beside its body, header fields and key: the structures that hold it.
-pub const OVERHEAD_BYTES: u64 = 1024;
+pub const OVERHEAD_BYTES: u64 = 2048;
 
 /// Bytes counted for one header field beside its text.
-const FIELD_OVERHEAD_BYTES: u64 = 64;
+const FIELD_OVERHEAD_BYTES: u64 = 192;
 
 /// How long an object may be used, and how (RFC 9111 section 4.2, RFC 5861).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -160,13 +160,13 @@ impl Storage for Store {
         meta: &CacheMeta,
         _trace: &SpanHandle,
     ) -> Result<MissHandler> {
-        let admission = admission_of(meta)?;
-        let (key, disk) = (key_of(key)?, admission.disk);
+        let (key, admission) = (key_of(key)?, admission_of(meta)?);
         let body = self.growing_body(&key, admission.reservation.lock().take());
-        let object = Arc::new(object_of(key, meta, Arc::clone(&body).into(), DiskMark::of(disk))?);
+        let disk = DiskMark::of(admission.disk);
+        let object = Arc::new(object_of(key, meta, Arc::clone(&body).into(), disk)?);
         let tag = self.next_tag.fetch_add(1, Ordering::Relaxed);
         self.growing.lock().insert(tag, Arc::clone(&object));
-        Ok(Box::new(Miss { store: self, object, body, disk, tag, tag_bytes: tag.into(), finished: false }))
+        Ok(Box::new(Miss { store: self, object, body, tag, tag_bytes: tag.into(), finished: false }))
     }
 
     async fn purge(
@@ -255,7 +255,6 @@ struct Miss {
     store: &'static Store,
     object: Arc<Object>,
     body: Arc<Body>,
-    disk: DiskAdmission,
     tag: u64,
     tag_bytes: U64WriteId,
     finished: bool,
@@ -279,7 +278,6 @@ impl HandleMiss for Miss {
         self.body.finish();
         self.finished = true;
         self.store.insert(Arc::clone(&self.object));
-        self.store.admit_to_disk(&self.object, self.disk);
         Ok(MissFinishType::Created(usize::try_from(len).unwrap_or(usize::MAX)))
     }
 

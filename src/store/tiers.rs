@@ -1,16 +1,18 @@
 //! The two tiers together: what goes from memory to disk, and what comes back.
 //!
-//! An object enters the disk when it is wanted a second time: at its first hit, when a second request joined its fetch,
-//! or when its key was fetched before within `store.disk_admit_within`. It comes back into memory when it is looked up,
+//! An object enters the disk at once as long as that evicts nothing; else when it is wanted a second time: at its first
+//! hit, when a second request joined its fetch, or when its key was fetched before within `store.disk_admit_within`. It is
+//! written again when memory evicts it and the disk has done so before. It comes back into memory when it is looked up,
 //! block by block, readable from its first block on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 
-use super::disk::{DiskError, Stored, Write};
+use super::disk::tier::INDEX_SHARE_PERCENT;
+use super::disk::{DiskError, DiskTier, Offered, Reason, Stored, Write};
 use super::object::charge;
 use super::{Object, Store, Version, persist};
 use crate::config::model::DiskAdmission;
@@ -18,6 +20,9 @@ use crate::key::{Key, site_id};
 
 /// Bytes of budget taken before an object is read from disk: its first block, and what is read with it.
 const FIRST_READ_BYTES: u64 = 1024 * 1024 + 128 * 1024;
+
+/// How long a fill waits for room in the queue to a disk.
+const WRITE_WAIT: Duration = Duration::from_secs(1);
 
 /// What an object in memory has to do with the disk.
 #[derive(Debug, Default)]
@@ -55,6 +60,11 @@ impl DiskMark {
         self.0.compare_exchange(WAITING, OFFERED, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
+    /// Takes the offer back: the next request makes it again.
+    fn wait_again(&self) {
+        self.0.store(WAITING, Ordering::Release);
+    }
+
     /// The same mark for an object that takes this one's place around the same body.
     pub(super) fn again(&self) -> DiskMark {
         DiskMark(AtomicU8::new(self.0.load(Ordering::Relaxed)))
@@ -77,6 +87,27 @@ pub struct Recalled {
     pub version: Option<Version>,
     /// What has not been read yet; None: all of it is there.
     pub rest: Option<Stored>,
+}
+
+/// Saves an object that memory evicts: one that is hot in memory is cold on disk, and may have been evicted there.
+pub(super) fn save(disk: &DiskTier, object: &Object) {
+    let absent = object.disk.is_offered() && object.body.is_complete() && !disk.contains(&object.key.text);
+    if let Some(write) = absent.then(|| write_of(object)).flatten() {
+        // What is shed is counted by the disk.
+        disk.offer(write);
+    }
+}
+
+/// What of an object is written.
+fn write_of(object: &Object) -> Option<Write> {
+    let chunks = object.body.as_whole().and_then(|body| body.chunks());
+    Some(Write {
+        key: object.key.text.clone(),
+        site: site_id(object.key.site()),
+        meta: persist::encode(object)?,
+        body: chunks.unwrap_or_default().to_vec(),
+        hold: Box::new(object.body.clone()),
+    })
 }
 
 impl Store {
@@ -119,6 +150,18 @@ impl Store {
         Some(Recalled { object, version: None, rest: Some(stored) })
     }
 
+    /// Counts what the disks' index takes now in the memory budget; no more than it may take, even if recovery has found
+    /// more, so that objects can be fetched in any case.
+    pub(super) fn count_disk_index(&self) {
+        let Some(disk) = &self.disk else { return };
+        let bytes = disk.index_bytes().min(self.budget.total() / 100 * INDEX_SHARE_PERCENT);
+        let mut held = self.disk_index.lock();
+        match bytes.checked_sub(held.bytes()) {
+            Some(more) => held.absorb(self.budget.take(more)),
+            None => held.shrink_to(bytes),
+        }
+    }
+
     /// Takes an object into memory whose last block has come from disk.
     pub fn recalled(&self, object: &Arc<Object>) {
         if let Some(body) = object.body.as_whole() {
@@ -129,8 +172,8 @@ impl Store {
 
     /// Decides about the disk for an object that has just been kept in memory; what the disk holds under its key is
     /// another version.
-    pub fn admit_to_disk(&self, object: &Arc<Object>, admission: DiskAdmission) {
-        let Some(disk) = &self.disk else { return };
+    pub async fn admit_to_disk(&self, object: &Arc<Object>, admission: DiskAdmission) {
+        let Some(disk) = self.disk.as_ref().filter(|_| object.body.is_complete()) else { return };
         let known = disk.contains(&object.key.text);
         if !object.disk.is_waiting() {
             if known {
@@ -141,8 +184,19 @@ impl Store {
         // Asked in any case, so that it remembers the key.
         let seen =
             self.recent.as_ref().is_none_or(|recent| recent.seen_before(object.key.hash, Instant::now()));
-        if admission == DiskAdmission::Always || known || seen {
-            self.wanted_again(object);
+        if admission == DiskAdmission::Always || known || seen || disk.has_room(&object.key.text) {
+            self.write_behind(disk, object).await;
+        }
+    }
+
+    /// Offers an object to the disk, and waits for room up to [`WRITE_WAIT`]: fills come faster than disks write.
+    async fn write_behind(&self, disk: &DiskTier, object: &Object) {
+        if !object.disk.is_waiting() || !object.body.is_complete() || !object.disk.take_waiting() {
+            return;
+        }
+        let Some(write) = write_of(object) else { return };
+        if disk.offer_within(write, WRITE_WAIT).await == Offered::Shed(Reason::QueueFull) {
+            object.disk.wait_again();
         }
     }
 
@@ -152,15 +206,10 @@ impl Store {
         if !object.disk.is_waiting() || !object.body.is_complete() || !object.disk.take_waiting() {
             return;
         }
-        let Some(meta) = persist::encode(object) else { return };
-        let chunks = object.body.as_whole().and_then(|body| body.chunks());
-        disk.offer(Write {
-            key: object.key.text.clone(),
-            site: site_id(object.key.site()),
-            meta,
-            body: chunks.unwrap_or_default().to_vec(),
-            hold: Box::new(object.body.clone()),
-        });
+        let Some(write) = write_of(object) else { return };
+        if disk.offer(write) == Offered::Shed(Reason::QueueFull) {
+            object.disk.wait_again();
+        }
     }
 
     /// Tells the disk that an object's header or lifetime has changed and its body has not.

@@ -135,23 +135,34 @@ async fn no_kill_during_writes_leaves_a_wrong_byte() {
 }
 
 #[tokio::test]
-async fn an_object_enters_the_disk_when_it_is_wanted_again() {
+async fn an_object_enters_a_full_disk_when_it_is_wanted_again() {
     let disk = tempfile::tempdir().unwrap();
-    let origin = origin().await;
-    let edge = setup(&origin, disk.path()).start().await;
-    for number in 0..30 {
+    let origin = Origin::start().await;
+    origin.otherwise(|request, _| {
+        Answer::ok(content(number_of(request.path()), 900_000)).cache_control("max-age=3600")
+    });
+    let path = disk.path().display();
+    let setup = Setup::before(&origin).store(&format!("disk = [{{ path = \"{path}\", size = \"64MiB\" }}]"));
+    let edge = setup.start().await;
+    let get = async |edge: &Edge, number: u64| {
+        let response = edge.get(&format!("/seg/{number}.m4s")).await;
+        assert_same_bytes(response.whole(), &content(number, 900_000), &format!("object {number}"));
+        response.outcome().to_owned()
+    };
+    // More than it takes.
+    for number in 0..90 {
         get(&edge, number).await;
     }
-    get(&edge, 4).await;
-    get(&edge, 9).await;
-    await_objects(&edge, 2).await;
-    edge.stop().await;
-    let edge = setup(&origin, disk.path()).start().await;
-    await_objects(&edge, 2).await;
-    for number in [4, 9] {
-        assert_eq!(get(&edge, number).await.outcome(), "hit");
+    for number in (200..230).chain([204, 209]) {
+        get(&edge, number).await;
     }
-    assert_eq!(get(&edge, 5).await.outcome(), "miss", "asked for once");
+    edge.stop().await;
+    let edge = setup.start().await;
+    edge.await_metric("forebay_cache_objects", &ON_DISK, 40.0).await;
+    for number in [204, 209] {
+        assert_eq!(get(&edge, number).await, "hit", "object {number}");
+    }
+    assert_eq!(get(&edge, 215).await, "miss", "asked for once");
 }
 
 #[tokio::test]

@@ -16,13 +16,13 @@ use crate::server::{Kind, Server};
 use crate::{http1, proc, wrk};
 
 /// The sizes measured, with their names and the most the node may cost as a multiple of nginx.
-const SIZES: [(&str, u64, f64); 2] = [("4 KB", 4 * 1024, 1.3), ("512 KB", 512 * 1024, 1.0)];
+pub(super) const SIZES: [(&str, u64, f64); 2] = [("4 KB", 4 * 1024, 1.3), ("512 KB", 512 * 1024, 1.0)];
 
 /// Worker threads of each server, and of wrk.
-const THREADS: usize = 2;
+pub(super) const THREADS: usize = 2;
 
 /// How long each server is under load before the first round, in seconds.
-const WARM_UP_SECONDS: u32 = 1;
+pub(super) const WARM_UP_SECONDS: u32 = 1;
 
 /// Connections over which a hit is checked byte for byte, so that each worker of a server is likely to answer some.
 const CHECKED_CONNECTIONS: usize = 8;
@@ -52,10 +52,10 @@ pub(crate) struct Arguments {
 
 /// One server in one round.
 #[derive(Clone, Copy, Debug)]
-struct Sample {
-    cpu_us_per_request: f64,
-    cpu_ms_per_gb: f64,
-    requests_per_second: f64,
+pub(super) struct Sample {
+    pub(super) cpu_us_per_request: f64,
+    pub(super) cpu_ms_per_gb: f64,
+    pub(super) requests_per_second: f64,
 }
 
 // === impl Arguments ===
@@ -119,7 +119,7 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
 }
 
 /// Fetches the object until it is a hit, then checks it on fresh connections.
-async fn check_hit(server: &Server, object: &Object) -> Result<()> {
+pub(super) async fn check_hit(server: &Server, object: &Object) -> Result<()> {
     let mut client = http1::Client::connect(server.http).await?;
     let deadline = Instant::now() + BECOMES_HIT_MAX;
     while !client.get(object).await?.hit {
@@ -135,7 +135,7 @@ async fn check_hit(server: &Server, object: &Object) -> Result<()> {
     Ok(())
 }
 
-async fn measure(server: &Server, object: &Object, load: &wrk::Load) -> Result<Sample> {
+pub(super) async fn measure(server: &Server, object: &Object, load: &wrk::Load) -> Result<Sample> {
     let pid = server.pid()?;
     let before = proc::tree_cpu(pid)?;
     let outcome = wrk::run(load, &url(server, object)).await?;
@@ -182,7 +182,7 @@ fn print(name: &str, ratio_max: f64, servers: &[Server], samples: &[Vec<Sample>]
 }
 
 /// The first two allowed processors for the servers and the next two for wrk, where there are four and `taskset`.
-fn pins() -> Result<Option<(String, String)>> {
+pub(super) fn pins() -> Result<Option<(String, String)>> {
     let cpus = proc::allowed_cpus()?;
     let taskset = std::process::Command::new("taskset").arg("--version").output().is_ok();
     Ok(match cpus[..] {
@@ -191,6 +191,6 @@ fn pins() -> Result<Option<(String, String)>> {
     })
 }
 
-fn url(server: &Server, object: &Object) -> String {
+pub(super) fn url(server: &Server, object: &Object) -> String {
     format!("http://{}{}", server.http, object.path)
 }

@@ -1,19 +1,15 @@
 //! Whether the memory budget holds: far more distinct objects than fit, and the largest resident memory the node had.
 //! Only the node is measured; nginx keeps bodies in files, which are not its memory.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use tokio::task::JoinSet;
 
 use super::Plan;
 use crate::content::{OBJECT_BYTES_MAX, Object};
-use crate::http1::Client;
+use crate::crowd::{self, Check};
 use crate::origin::Origin;
 use crate::proc;
 use crate::report::Report;
@@ -24,9 +20,6 @@ const MEMORY_TIER: &str = "64MiB";
 
 /// The most resident memory the node may ever have had: the memory tier and 80 MiB for everything else, in MiB.
 const RESIDENT_MIB_MAX: f64 = 64.0 + 80.0;
-
-/// Failed requests after which a client gives up: each may have taken as long as an exchange may.
-const FAILURES_MAX: usize = 3;
 
 /// How large the working set is and who asks for it.
 #[derive(Clone, Debug, Args)]
@@ -65,15 +58,9 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
     let pid = server.pid()?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let idle_mib = mib(proc::peak_memory_bytes(pid)?);
-    let start = Instant::now();
-    let next = Arc::new(AtomicU32::new(0));
-    let mut tasks = JoinSet::new();
-    for _ in 0..clients {
-        let (next, host) = (Arc::clone(&next), server.http);
-        tasks.spawn(async move { viewer(host, &next, objects, object_bytes).await });
-    }
-    let errors: Vec<String> = tasks.join_all().await.into_iter().flatten().collect();
-    let seconds = start.elapsed().as_secs_f64();
+    let object = move |index| Object::new(&format!("memory-{index}"), object_bytes, Duration::ZERO);
+    let outcome = crowd::ask(server.http, clients, u64::from(objects), Check::Bytes, object).await;
+    let (errors, seconds) = (outcome.errors, outcome.seconds);
     let peak_mib = mib(proc::peak_memory_bytes(pid)?);
     report.row(json!({
         "bench": "memory", "server": "forebay", "objects": objects, "object_bytes": object_bytes, "clients": clients,
@@ -95,31 +82,4 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
     }
     report.target("memory: peak resident", measured, RESIDENT_MIB_MAX, "MiB");
     Ok(())
-}
-
-/// Asks for one object after the other until all have been asked for; returns what went wrong.
-async fn viewer(host: SocketAddr, next: &AtomicU32, objects: u32, object_bytes: u64) -> Vec<String> {
-    let mut errors = Vec::new();
-    let mut connection = None;
-    loop {
-        let index = next.fetch_add(1, Ordering::Relaxed);
-        if index >= objects || errors.len() == FAILURES_MAX {
-            return errors;
-        }
-        let object = Object::new(&format!("memory-{index}"), object_bytes, Duration::ZERO);
-        match ask(host, connection.take(), &object).await {
-            Ok(client) => connection = Some(client),
-            Err(error) => errors.push(format!("{error:#}")),
-        }
-    }
-}
-
-/// One request, on the last connection if it is still good; returns the connection for the next.
-async fn ask(host: SocketAddr, connection: Option<Client>, object: &Object) -> Result<Client> {
-    let mut client = match connection {
-        Some(client) => client,
-        None => Client::connect(host).await?,
-    };
-    client.get(object).await?;
-    Ok(client)
 }

@@ -102,8 +102,8 @@ pub(in crate::config) struct Rule {
     pub(in crate::config) bypass: bool,
     /// What tells two requests apart, beside site and path.
     pub(in crate::config) key: Option<Key>,
-    /// Whether the disk keeps it: `second` (once it is asked for a second time, see `store.disk_admit_within`),
-    /// `always` (at once) or `never`.
+    /// Whether the disk keeps it: `second` (once it is asked for a second time, see `store.disk_admit_within`), `always`
+    /// (at once) or `never`.
     #[schemars(example = &"never")]
     pub(in crate::config) disk: Option<DiskAdmission>,
 }

@@ -37,6 +37,8 @@ pub enum Reason {
     Out,
     /// The write failed.
     Error,
+    /// The index takes all the memory that it may.
+    IndexFull,
     /// The node is about to end.
     Closing,
 }
@@ -86,7 +88,7 @@ pub(super) struct Followed(AtomicU64);
 
 impl Reason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::QueueFull,
         Reason::TooLarge,
         Reason::Quota,
@@ -95,6 +97,7 @@ impl Reason {
         Reason::Slow,
         Reason::Out,
         Reason::Error,
+        Reason::IndexFull,
         Reason::Closing,
     ];
 
@@ -109,6 +112,7 @@ impl Reason {
             Reason::Slow => "slow",
             Reason::Out => "out",
             Reason::Error => "error",
+            Reason::IndexFull => "index_full",
             Reason::Closing => "closing",
         }
     }

@@ -31,6 +31,10 @@ use crate::config::model::Disk;
 /// together. Beyond it, one object of any size may wait for each disk.
 pub const QUEUE_SHARE_PERCENT: u64 = 10;
 
+/// Share of the memory budget, in percent, that the index of what is on disk may take: beyond it, objects under new keys
+/// are not written. It leaves room for objects to be fetched through memory in any case.
+pub const INDEX_SHARE_PERCENT: u64 = 75;
+
 /// How long the writers go on with what waits when the tier is closed.
 pub const CLOSE_DRAIN: Duration = Duration::from_secs(5);
 
@@ -123,6 +127,8 @@ pub enum Offered {
 /// The disk tier.
 pub struct DiskTier {
     drives: Vec<Arc<Drive>>,
+    /// Bytes of memory that the index may take: beyond them, no new keys are written.
+    index_bytes_max: u64,
     metrics: DiskMetrics,
 }
 
@@ -158,7 +164,8 @@ impl DiskTier {
         device: impl Fn(&Disk) -> io::Result<Arc<dyn Device>>,
         metrics: DiskMetrics,
     ) -> Result<Arc<DiskTier>, DiskError> {
-        let mut tier = DiskTier { drives: Vec::with_capacity(disks.len()), metrics };
+        let index_bytes_max = memory / 100 * INDEX_SHARE_PERCENT;
+        let mut tier = DiskTier { drives: Vec::with_capacity(disks.len()), index_bytes_max, metrics };
         let all = disks.iter().map(|disk| disk.size).fold(0, u64::saturating_add);
         let queue_bytes = memory / 100 * QUEUE_SHARE_PERCENT / (disks.len() as u64).max(1);
         for disk in disks {
@@ -189,6 +196,11 @@ impl DiskTier {
     /// Bytes of the largest object that every disk takes, with its key and metadata.
     pub fn object_bytes_max(&self) -> u64 {
         self.drives.iter().map(|drive| drive.volume.record_bytes_max()).min().unwrap_or(0)
+    }
+
+    /// Bytes of memory that the index of what is on the disks takes.
+    pub fn index_bytes(&self) -> u64 {
+        self.drives.iter().map(|drive| drive.volume.index_bytes()).sum()
     }
 
     /// Whether a disk is still finding out what it holds.
@@ -284,6 +296,11 @@ impl DiskTier {
     /// Whether there is an object under this key. Takes no input or output.
     pub fn contains(&self, key: &str) -> bool {
         self.place(key).is_some_and(|drive| drive.contains(key))
+    }
+
+    /// Whether the disk that this key belongs to can take more without evicting anything.
+    pub fn has_room(&self, key: &str) -> bool {
+        self.place(key).is_some_and(|drive| drive.volume.has_room())
     }
 
     /// The object under this key, with the begin of its body; None also when its disk does not answer in time, and the
@@ -392,6 +409,9 @@ impl DiskTier {
         }
         if let Some(pause) = drive.pause(Instant::now()) {
             return Err((write, pause.into()));
+        }
+        if self.index_bytes() > self.index_bytes_max && !drive.contains(&write.key) {
+            return Err((write, Reason::IndexFull));
         }
         for other in self.drives.iter().filter(|other| !Arc::ptr_eq(other, drive)) {
             if other.contains(&write.key) {

@@ -135,6 +135,12 @@ impl Volume {
         self.index.contains(self.hash(key))
     }
 
+    /// Whether it can take more without evicting anything.
+    pub fn has_room(&self) -> bool {
+        // One region is always empty.
+        self.regions.iter().filter(|state| state.epoch.load(Ordering::Relaxed) == 0).nth(1).is_some()
+    }
+
     /// Shows every object. Goes through the whole index; `see` is quick and does not call the volume.
     pub fn for_each(&self, mut see: impl FnMut(Held)) {
         self.index.for_each(|found| {

@@ -201,9 +201,12 @@ fn check(options: &VolumeOptions) -> Result<(), VolumeError> {
     Ok(())
 }
 
-/// A power of two near a 16th of the size, within bounds.
+/// Bytes of a region whose largest record, a quarter of it, has room for most segments.
+const REGION_FOR_SEGMENTS: u64 = 16 << 20;
+
+/// A power of two near a 64th of the size, within bounds, and large enough for most segments where the size allows it.
 fn default_region(size: u64) -> u64 {
-    let near = (size / 16).max(1);
+    let near = (size / 64).max(REGION_FOR_SEGMENTS.min(size / 16)).max(1);
     let below = 1 << near.ilog2();
     let nearest: u64 = if near - below > below / 2 { below * 2 } else { below };
     nearest.clamp(REGION_DEFAULT_MIN, REGION_DEFAULT_MAX)

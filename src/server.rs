@@ -6,6 +6,7 @@
 mod connections;
 mod listen;
 pub mod tls;
+mod zero_copy;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::observe::{AccessLog, Metrics, Observer, Viewers, log};
 use crate::origin::{OriginFamilies, OriginSetupError, Origins};
 use crate::proxy::Edge;
 use crate::site::Sites;
+use crate::store::arena::Arena;
 use crate::store::disk::device::Device;
 use crate::store::disk::{DiskError, DiskMetrics, DiskTier, Quotas, directory};
 use crate::store::{Accounts, Store, StoreMetrics};
@@ -152,8 +154,15 @@ impl Node {
         let access_log = AccessLog::start(&config.log.access, config.log.queue, metrics.access_log_dropped())
             .map_err(StartError::AccessLog)?;
         let observer = Arc::new(Observer { metrics: Arc::clone(&metrics), access_log, viewers });
-        let store = store(config, &metrics, devices)?;
+        let mut store = store(config, &metrics, devices)?;
+        let arena = arena(config);
+        let mover = arena.clone().map(|arena| store.use_arena(arena));
+        // The engine's storage interface asks for a store that lives as long as the process.
+        let store: &'static Store = Box::leak(Box::new(store));
         let control_runtime = control_runtime()?;
+        if let Some(mover) = mover {
+            control_runtime.spawn(mover.run(store));
+        }
         let viewer_runtimes = (0..threads).map(|_| viewer_runtime()).collect::<Result<Vec<_>, _>>()?;
 
         let (stop, stopping) = watch::channel(false);
@@ -186,7 +195,7 @@ impl Node {
             control_runtime: None,
         };
         let admin_listener = sockets.take_admin();
-        let app = counted(edge, config, &connections);
+        let app = counted(edge, config, &connections, arena);
         for (runtime, tls) in viewer_runtimes.into_iter().zip(tls) {
             let (service, fds) = sockets.take_service(tls, app.clone());
             serve_viewers(runtime, service, fds, stopping.clone(), Arc::clone(&connections))?;
@@ -267,8 +276,8 @@ impl Node {
     }
 }
 
-/// The store, its disks opened. The engine's storage interface asks for one that lives as long as the process.
-fn store(config: &Config, metrics: &Metrics, devices: &Devices<'_>) -> Result<&'static Store, StartError> {
+/// The store, its disks opened.
+fn store(config: &Config, metrics: &Metrics, devices: &Devices<'_>) -> Result<Store, StartError> {
     let disk = match &*config.store.disks {
         [] => None,
         disks => {
@@ -278,15 +287,24 @@ fn store(config: &Config, metrics: &Metrics, devices: &Devices<'_>) -> Result<&'
         }
     };
     let store_metrics = StoreMetrics::new(metrics.registry())?;
-    let store = Store::new(
+    Ok(Store::new(
         config.store.memory,
         config.limits.object_share,
         Accounts::new(&config.sites),
         disk,
         config.store.disk_admit_within,
         store_metrics,
-    );
-    Ok(Box::leak(Box::new(store)))
+    ))
+}
+
+/// Where hot bodies are sent from; None where nobody would be sent them from there, or the system refuses.
+fn arena(config: &Config) -> Option<Arc<Arena>> {
+    if !config.server.zero_copy || config.server.http.is_empty() {
+        return None;
+    }
+    Arena::new(config.store.memory)
+        .inspect_err(|error| tracing::info!(%error, "zero_copy: not available, bodies are sent by copying"))
+        .ok()
 }
 
 /// The engine around the data plane, with its connections counted.
@@ -294,6 +312,7 @@ fn counted(
     edge: Edge,
     config: &Config,
     connections: &Arc<Connections>,
+    arena: Option<Arc<Arena>>,
 ) -> impl ServerApp + Clone + Send + Sync + 'static {
     let conf = ServerConf {
         max_retries: 2,
@@ -305,7 +324,7 @@ fn counted(
     options.h2c = config.server.h2c;
     options.h2_idle_timeout = Some(config.server.idle_timeout);
     let timed = Timed::new(proxy, config.server.request_timeout, config.server.idle_timeout);
-    Counted::new(timed, Arc::clone(connections))
+    Counted::new(timed, Arc::clone(connections), arena)
 }
 
 fn admin_state(

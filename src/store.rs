@@ -6,10 +6,12 @@
 //! are objects of their own ([`content`]).
 
 pub mod account;
+pub mod arena;
 pub mod body;
 pub mod budget;
 pub mod content;
 pub mod disk;
+pub mod hot;
 pub mod object;
 mod persist;
 pub mod storage;
@@ -31,11 +33,13 @@ use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use crate::key::Key;
 
 pub use account::Accounts;
+use arena::Arena;
 pub use body::{Body, BodyError, Reader};
 pub use budget::{Budget, Reservation};
 pub use content::{Content, ContentReader, SLICE_BYTES, SliceSource, Sliced};
 use disk::metrics::BYTES_HELP;
 use disk::{DiskTier, Doorkeeper};
+use hot::HotBodies;
 pub use object::{Lifetime, Object};
 pub use version::Version;
 
@@ -71,6 +75,8 @@ pub struct Store {
     growing: Mutex<HashMap<u64, Arc<Object>>>,
     next_tag: AtomicU64,
     filler: AtomicU64,
+    /// Where hot bodies are sent from, and where they say that they are hot.
+    hot: Option<(Arc<Arena>, HotBodies)>,
     metrics: StoreMetrics,
 }
 
@@ -83,6 +89,8 @@ pub struct StoreMetrics {
     evictions: IntCounter,
     over_quota: IntCounter,
     shed: IntCounter,
+    arena: IntGauge,
+    moves: IntCounter,
 }
 
 impl std::fmt::Debug for Store {
@@ -109,14 +117,24 @@ impl StoreMetrics {
             evictions: evicted("size")?,
             over_quota: evicted("quota")?,
             shed: evicted("no_memory")?,
+            arena: IntGauge::with_opts(memory(
+                "forebay_cache_arena_bytes",
+                "Bytes of hot bodies that the kernel sends without a copy; they are part of forebay_cache_bytes.",
+            ))?,
+            moves: IntCounter::with_opts(memory(
+                "forebay_cache_moves_total",
+                "Bodies that proved hot and were moved to where the kernel sends them without a copy.",
+            ))?,
         };
-        let all: [Box<dyn Collector>; 6] = [
+        let all: [Box<dyn Collector>; 8] = [
             Box::new(metrics.bytes.clone()),
             Box::new(metrics.capacity.clone()),
             Box::new(metrics.objects.clone()),
             Box::new(metrics.evictions.clone()),
             Box::new(metrics.over_quota.clone()),
             Box::new(metrics.shed.clone()),
+            Box::new(metrics.arena.clone()),
+            Box::new(metrics.moves.clone()),
         ];
         all.into_iter().try_for_each(|collector| registry.register(collector))?;
         Ok(metrics)
@@ -164,6 +182,7 @@ impl Store {
             growing: Mutex::default(),
             next_tag: AtomicU64::new(1),
             filler: AtomicU64::new(0),
+            hot: None,
             metrics,
         }
     }
@@ -179,6 +198,7 @@ impl Store {
 
     /// Keeps a complete object in place of what stands under its key.
     pub fn insert(&self, object: Arc<Object>) {
+        self.watch(&object);
         let account = self.accounts.of(object.key.site()).map(Arc::clone);
         let hash = object.key.hash;
         self.index.insert(hash, object);
@@ -259,6 +279,9 @@ impl Store {
         self.metrics.objects.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
         if let Some(disk) = &self.disk {
             disk.update_gauges();
+        }
+        if let Some((arena, _)) = &self.hot {
+            self.metrics.arena.set(i64::try_from(arena.bytes()).unwrap_or(i64::MAX));
         }
     }
 

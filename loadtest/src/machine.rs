@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
-use crate::proc::{allowed_cpus, field};
+use crate::proc::{allowed_cpus, congestion_control, field};
 use crate::server::Setup;
 use crate::{nginx, node, wrk};
 
@@ -19,6 +19,7 @@ pub(crate) async fn facts(setup: &Setup) -> Value {
         "cpu": field(&cpuinfo, "model name"),
         "cores": allowed_cpus().ok().map(|cpus| cpus.len()),
         "kernel": kernel.map(|text| text.trim().to_owned()),
+        "tcp": congestion_control(),
         "date": date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         "loadtest": env!("CARGO_PKG_VERSION"),
         "forebay": node::version(&setup.forebay).await,

@@ -4,9 +4,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+
+/// Bytes of the blocks that a file's length on disk or in memory is told in (stat(2)).
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What one line of /proc/PID/stat says, as far as it is used (proc(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub(crate) struct Stat {
     parent: u32,
     /// User and system time of the process and of the children it has waited for, in clock ticks.
     ticks: u64,
+    /// Of these, the children's.
+    children_ticks: u64,
 }
 
 /// CPU time (user and system) that a process and all its descendants have used so far. Children that ended and were
@@ -32,17 +38,56 @@ pub(crate) fn tree_cpu(root: u32) -> Result<Duration> {
         }
     }
     let ticks = tree_ticks(root, &stats).with_context(|| format!("process {root} is no longer there"))?;
-    Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
+    Ok(duration(ticks))
+}
+
+/// CPU time of the children of this process that ended and were waited for.
+pub(crate) fn ended_children_cpu() -> Result<Duration> {
+    let line = fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
+    Ok(duration(parse_stat(&line)?.children_ticks))
+}
+
+fn duration(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// The largest resident memory a process has had, in bytes (`VmHWM`).
 pub(crate) fn peak_memory_bytes(pid: u32) -> Result<u64> {
-    memory_bytes(pid, "VmHWM")
+    status_bytes(pid, "VmHWM")
 }
 
 /// The resident memory of a process now, in bytes (`VmRSS`).
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
-    memory_bytes(pid, "VmRSS")
+    status_bytes(pid, "VmRSS")
+}
+
+/// Bytes of memory that a process takes now: resident ones, and those of its anonymous files, whether it has touched them
+/// through a mapping or not.
+pub(crate) fn memory_bytes(pid: u32) -> Result<u64> {
+    Ok(status_bytes(pid, "RssAnon")? + status_bytes(pid, "RssFile")? + memory_files_bytes(pid)?)
+}
+
+/// Bytes of memory that the anonymous files (memfd) of a process take.
+pub(crate) fn memory_files_bytes(pid: u32) -> Result<u64> {
+    let folder = format!("/proc/{pid}/fd");
+    let mut bytes = 0;
+    for entry in fs::read_dir(&folder).with_context(|| folder.clone())? {
+        let descriptor = entry.with_context(|| folder.clone())?.path();
+        // A descriptor may be closed between the listing and the reading.
+        let (Ok(target), Ok(file)) = (fs::read_link(&descriptor), fs::metadata(&descriptor)) else {
+            continue;
+        };
+        if target.to_string_lossy().starts_with("/memfd:") {
+            bytes += file.blocks() * STAT_BLOCK_BYTES;
+        }
+    }
+    Ok(bytes)
+}
+
+/// The TCP congestion control of new connections, if the kernel tells.
+pub(crate) fn congestion_control() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").ok()?;
+    Some(name.trim().to_owned())
 }
 
 /// The processors this process may run on, in order.
@@ -60,7 +105,7 @@ pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         .map(|(_, v)| v.trim())
 }
 
-fn memory_bytes(pid: u32, name: &str) -> Result<u64> {
+fn status_bytes(pid: u32, name: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| path.clone())?;
     status_kib(&status, name).map(|kib| kib * 1024).with_context(|| format!("{path}: no {name} line"))
@@ -78,8 +123,9 @@ fn parse_stat(line: &str) -> Result<Stat> {
         text.parse().with_context(|| format!("{name} in {line:?}"))
     };
     // Field 3 of proc(5), the state, has index 0 here.
-    let ticks = number(11, "utime")? + number(12, "stime")? + number(13, "cutime")? + number(14, "cstime")?;
-    Ok(Stat { pid, parent: u32::try_from(number(1, "ppid")?)?, ticks })
+    let children_ticks = number(13, "cutime")? + number(14, "cstime")?;
+    let ticks = number(11, "utime")? + number(12, "stime")? + children_ticks;
+    Ok(Stat { pid, parent: u32::try_from(number(1, "ppid")?)?, ticks, children_ticks })
 }
 
 fn tree_ticks(root: u32, stats: &[Stat]) -> Option<u64> {
@@ -122,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_command_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
-        assert_eq!(parse_stat(LINE).unwrap(), Stat { pid: 42, parent: 7, ticks: 40 });
+        assert_eq!(parse_stat(LINE).unwrap(), Stat { pid: 42, parent: 7, ticks: 40, children_ticks: 7 });
     }
 
     #[test]
@@ -134,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_tree_holds_the_root_and_all_below_and_nothing_else() {
-        let stat = |pid, parent, ticks| Stat { pid, parent, ticks };
+        let stat = |pid, parent, ticks| Stat { pid, parent, ticks, children_ticks: 0 };
         let stats = [stat(1, 0, 1000), stat(5, 1, 1), stat(6, 5, 10), stat(7, 6, 100), stat(8, 1, 5000)];
         assert_eq!(tree_ticks(5, &stats), Some(111));
         assert_eq!(tree_ticks(9, &stats), None);
@@ -149,6 +195,27 @@ mod tests {
         }
         assert!(resident_bytes(pid).unwrap() > 100_000);
         assert!(peak_memory_bytes(pid).unwrap() > 100_000);
+        assert!(memory_bytes(pid).unwrap() > 100_000);
+    }
+
+    #[test]
+    fn the_pages_of_memory_files_are_counted_and_their_holes_are_not() {
+        let pid = std::process::id();
+        let before = memory_files_bytes(pid).unwrap();
+        let file = rustix::fs::memfd_create(c"counted", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&file, 1 << 30).unwrap();
+        assert_eq!(memory_files_bytes(pid).unwrap(), before);
+        rustix::io::pwrite(&file, &[1; 100_000], 1 << 20).unwrap();
+        assert!((100_000..1 << 20).contains(&(memory_files_bytes(pid).unwrap() - before)));
+    }
+
+    #[test]
+    fn the_time_of_ended_children_is_counted() {
+        let before = ended_children_cpu().unwrap();
+        let count = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+        while ended_children_cpu().unwrap() == before {
+            assert!(std::process::Command::new("sh").args(["-c", count]).status().unwrap().success());
+        }
     }
 
     #[test]

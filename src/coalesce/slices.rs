@@ -282,6 +282,7 @@ impl Fill<'_> {
                 landing.flight.publish(State::Failed(failure, None));
             }
         }
+        // Last: it may wait for the disk.
         self.coalescer.store.admit_to_disk(&object, disk).await;
         Ok(())
     }

@@ -47,6 +47,8 @@ pub struct Server {
     pub threads: Option<NonZeroUsize>,
     /// Whether plaintext listeners speak HTTP/2 to clients that start with its preface.
     pub h2c: bool,
+    /// Whether hot bodies are sent over plaintext HTTP/1.1 without a copy.
+    pub zero_copy: bool,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// How long a client may take to send a whole request header.

@@ -70,6 +70,10 @@ pub(super) struct Server {
     pub(super) threads: Option<u32>,
     /// Whether plaintext listeners speak HTTP/2 to clients that start with its preface (RFC 9113 section 3.3).
     pub(super) h2c: bool,
+    /// Send hot bodies over plaintext HTTP/1.1 from the kernel's page cache, without a copy. A body of 64KiB to 16MiB
+    /// that has been asked for a few times moves there; it counts in `store.memory` as before, but may not show in the
+    /// resident memory of the process. Without plaintext listeners, or where the system refuses it, nothing moves.
+    pub(super) zero_copy: bool,
     /// Addresses and networks (CIDR) whose `X-Forwarded-For` is believed.
     #[schemars(example = ["10.0.0.0/8"])]
     pub(super) trusted_proxies: Vec<String>,
@@ -93,6 +97,7 @@ impl Default for Server {
             admin_token_file: None,
             threads: None,
             h2c: false,
+            zero_copy: true,
             trusted_proxies: Vec::new(),
             request_timeout: Duration::new("10s"),
             idle_timeout: Duration::new("60s"),

@@ -46,6 +46,9 @@ pub async fn object(
     if let Plan::Part { start, end, .. } = plan {
         reader.seek(start, Some(end));
     }
+    if session.as_http1().is_some_and(|http1| http1.digest().ssl_digest.is_none()) {
+        reader.count_plain();
+    }
     session.write_response_header(Box::new(header)).await?;
     body(session, &mut reader).await
 }

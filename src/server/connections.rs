@@ -14,8 +14,10 @@ use pingora_timeout::fast_timeout::fast_sleep;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
 
+use super::zero_copy;
 use crate::observe::Metrics;
 use crate::proxy::HeaderArrival;
+use crate::store::arena::Arena;
 
 /// The connections that are open.
 pub(super) struct Connections {
@@ -73,21 +75,27 @@ impl Drop for Open {
     }
 }
 
-/// An application whose connections are counted.
+/// An application whose connections are counted, and sent what is in the arena without a copy where they are plaintext.
 pub(super) struct Counted<A> {
     app: Arc<A>,
     connections: Arc<Connections>,
+    /// What plaintext connections are sent without a copy.
+    arena: Option<Arc<Arena>>,
 }
 
 impl<A> Clone for Counted<A> {
     fn clone(&self) -> Self {
-        Counted { app: Arc::clone(&self.app), connections: Arc::clone(&self.connections) }
+        Counted {
+            app: Arc::clone(&self.app),
+            connections: Arc::clone(&self.connections),
+            arena: self.arena.clone(),
+        }
     }
 }
 
 impl<A> Counted<A> {
-    pub(super) fn new(app: A, connections: Arc<Connections>) -> Counted<A> {
-        Counted { app: Arc::new(app), connections }
+    pub(super) fn new(app: A, connections: Arc<Connections>, arena: Option<Arc<Arena>>) -> Counted<A> {
+        Counted { app: Arc::new(app), connections, arena }
     }
 }
 
@@ -95,6 +103,10 @@ impl<A> Counted<A> {
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _open = self.connections.enter()?;
+        let stream = match &self.arena {
+            Some(arena) => zero_copy::wrap(stream, arena),
+            None => stream,
+        };
         let mut again = self.app.process_new(stream, shutdown).await;
         while let Some(stream) = again {
             again = self.app.process_new(stream, shutdown).await;

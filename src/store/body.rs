@@ -1,18 +1,20 @@
 //! The body of an object, growing or complete: one writer, any number of readers, no copy for any of them.
 //!
 //! Bytes are readable as they arrive. They are kept in chunks of [`CHUNK_BYTES`]; what has arrived since the last full
-//! chunk stands in the pieces it came in. A complete body is read without a lock. A body with a *window* is not kept:
-//! its writer waits while its foremost reader is a window behind, and a reader that is a window behind the foremost one
-//! has lost its place.
+//! chunk stands in the pieces it came in. A complete body is read without a lock; its chunks may be exchanged for others
+//! with the same bytes ([`super::hot`]). A body with a *window* is not kept: its writer waits while its foremost reader
+//! is a window behind, and a reader that is a window behind the foremost one has lost its place.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::budget::Reservation;
+use super::hot::{HOT_SENDS, HotBodies, MOVED_BYTES_MIN};
 
 /// Bytes of a full chunk: what a reader is handed at most at once.
 pub const CHUNK_BYTES: usize = 512 * 1024;
@@ -41,6 +43,8 @@ pub struct Body {
     foremost: AtomicU64,
     /// Bytes kept behind the foremost reader; [`KEPT`]: all are.
     window: AtomicU64,
+    /// Where the body says that it is hot, if that is of interest.
+    hot: OnceLock<HotBodies>,
 }
 
 /// The window of a body that is kept whole.
@@ -59,14 +63,37 @@ struct Growing {
     broken: bool,
     ended: bool,
     reservation: Option<Reservation>,
+    /// What the chunks hold, where the body is large enough to move.
+    old_copy: Option<Arc<OldCopy>>,
 }
 
 #[derive(Debug)]
 struct Complete {
-    chunks: Box<[Bytes]>,
+    chunks: ArcSwap<Box<[Bytes]>>,
     len: u64,
+    /// Whether the chunks have been exchanged; they are once at most.
+    moved: AtomicBool,
+    /// Times that a body which has not moved was sent as [`Body::sent_plain`] says.
+    sends: AtomicU32,
+    /// What the first chunks hold.
+    old_copy: Weak<OldCopy>,
     /// Held until the last reader has gone.
     _reservation: Option<Reservation>,
+}
+
+/// What the first copy of a body takes beside the second one: held by each chunk of the first.
+type OldCopy = OnceLock<[Reservation; 2]>;
+
+/// A chunk on the heap.
+struct HeapChunk {
+    data: BytesMut,
+    _old_copy: Arc<OldCopy>,
+}
+
+impl AsRef<[u8]> for HeapChunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
 }
 
 impl Body {
@@ -79,13 +106,14 @@ impl Body {
             moved: Notify::new(),
             foremost: AtomicU64::new(0),
             window: AtomicU64::new(window.unwrap_or(KEPT)),
+            hot: OnceLock::new(),
         })
     }
 
     /// A complete body that claims `len` bytes and has none: something to weigh, never to read.
     pub(super) fn of_weight(len: u64) -> Arc<Body> {
         let body = Body::growing(None, None);
-        let _ = body.complete.set(Complete { chunks: Box::default(), len, _reservation: None });
+        let _ = body.complete.set(Complete::new(Vec::new(), len, Weak::new(), None));
         body
     }
 
@@ -125,8 +153,63 @@ impl Body {
     }
 
     /// The whole of a complete body, in its chunks.
-    pub fn chunks(&self) -> Option<&[Bytes]> {
-        self.complete.get().map(|complete| &*complete.chunks)
+    pub fn chunks(&self) -> Option<Vec<Bytes>> {
+        self.complete.get().map(|complete| complete.chunks.load().to_vec())
+    }
+
+    /// Counts that the body is read for plaintext HTTP/1.1, in whole or in part: a complete body that is watched says,
+    /// once it has been [`HOT_SENDS`] times, that it is hot. One that has moved is not counted.
+    pub fn sent_plain(self: &Arc<Self>) {
+        let (Some(hot), Some(complete)) = (self.hot.get(), self.complete.get()) else { return };
+        if complete.moved.load(Ordering::Acquire) {
+            return;
+        }
+        if complete.sends.fetch_add(1, Ordering::Relaxed) + 1 == HOT_SENDS && !hot.offer(self) {
+            self.count_anew();
+        }
+    }
+
+    /// From now on the body says when it is hot.
+    pub(super) fn watch(&self, hot: &HotBodies) {
+        self.hot.get_or_init(|| hot.clone());
+    }
+
+    /// Begins to count sends from 0.
+    pub(super) fn count_anew(&self) {
+        if let Some(complete) = self.complete.get() {
+            complete.sends.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its chunks have been exchanged.
+    pub(super) fn is_moved(&self) -> bool {
+        self.complete.get().is_some_and(|complete| complete.moved.load(Ordering::Acquire))
+    }
+
+    /// Exchanges the chunks of a complete body for copies, which take what the body held of the budget. `room` is held
+    /// for the old ones, until the last of their readers has gone. Called by one thread at a time; the first exchange is
+    /// the last. False: nothing has changed.
+    pub(super) fn move_chunks(
+        &self,
+        copy: impl Fn(&[u8]) -> std::io::Result<Bytes>,
+        room: [Reservation; 2],
+    ) -> bool {
+        let Some(complete) = self.complete.get().filter(|_| !self.is_moved()) else { return false };
+        let copies: std::io::Result<Box<[Bytes]>> =
+            complete.chunks.load().iter().map(|chunk| copy(chunk)).collect();
+        let copies = match copies {
+            Ok(copies) => copies,
+            Err(error) => {
+                tracing::debug!(%error, "a body was not copied");
+                return false;
+            }
+        };
+        if let Some(old_copy) = complete.old_copy.upgrade() {
+            let _ = old_copy.set(room);
+        }
+        complete.chunks.store(Arc::new(copies));
+        complete.moved.store(true, Ordering::Release);
+        true
     }
 
     /// Adds bytes to what the body holds in the budget.
@@ -200,9 +283,10 @@ impl Body {
             growing.ended = true;
             if self.window().is_none() {
                 growing.seal_pieces();
-                let chunks = std::mem::take(&mut growing.chunks).into_boxed_slice();
-                let complete =
-                    Complete { chunks, len: growing.len, _reservation: growing.reservation.take() };
+                let chunks = std::mem::take(&mut growing.chunks);
+                // From here on the chunks alone hold it.
+                let old_copy = growing.old_copy.take().as_ref().map(Arc::downgrade).unwrap_or_default();
+                let complete = Complete::new(chunks, growing.len, old_copy, growing.reservation.take());
                 // The one writer finishes once; a second call changes nothing.
                 let _ = self.complete.set(complete);
             }
@@ -223,7 +307,7 @@ impl Body {
             return Ok(if offset >= end {
                 Read::End
             } else {
-                Read::Data(slice(&complete.chunks, offset, end))
+                Read::Data(slice(&complete.chunks.load(), offset, end))
             });
         }
         let growing = self.growing.lock();
@@ -247,6 +331,24 @@ enum Read {
     Data(Bytes),
     End,
     Wait,
+}
+
+impl Complete {
+    fn new(
+        chunks: Vec<Bytes>,
+        len: u64,
+        old_copy: Weak<OldCopy>,
+        reservation: Option<Reservation>,
+    ) -> Complete {
+        Complete {
+            chunks: ArcSwap::from_pointee(chunks.into_boxed_slice()),
+            len,
+            moved: AtomicBool::new(false),
+            sends: AtomicU32::new(0),
+            old_copy,
+            _reservation: reservation,
+        }
+    }
 }
 
 impl Growing {
@@ -273,7 +375,13 @@ impl Growing {
             chunk.extend_from_slice(&piece);
         }
         self.pieces_len = 0;
-        self.chunks.push(chunk.freeze());
+        let never_moves = self.chunks.is_empty() && (chunk.len() as u64) < MOVED_BYTES_MIN;
+        self.chunks.push(if never_moves {
+            chunk.freeze()
+        } else {
+            let old_copy = self.old_copy.get_or_insert_default();
+            Bytes::from_owner(HeapChunk { data: chunk, _old_copy: Arc::clone(old_copy) })
+        });
     }
 
     /// Drops full chunks that end at or before `offset`.
@@ -331,6 +439,11 @@ impl Reader {
     /// A reader of the whole body.
     pub fn new(body: Arc<Body>) -> Reader {
         Reader { body, offset: 0, end: u64::MAX }
+    }
+
+    /// What it reads.
+    pub(super) fn body(&self) -> &Arc<Body> {
+        &self.body
     }
 
     /// Moves to the bytes from `start` to before `end` (None: to the end).

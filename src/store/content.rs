@@ -200,6 +200,14 @@ impl ContentReader {
         }
     }
 
+    /// Says that what is read goes out over plaintext HTTP/1.1: each body counts it ([`Body::sent_plain`]).
+    pub fn count_plain(&mut self) {
+        match &mut self.0 {
+            Inner::Whole(reader) => reader.body().sent_plain(),
+            Inner::Sliced(reader) => reader.plain = true,
+        }
+    }
+
     /// The next bytes, at most a chunk; None at the end. Cancel-safe.
     ///
     /// # Errors
@@ -236,12 +244,14 @@ struct SlicedReader {
     open: Option<(u64, Reader)>,
     /// The last slice that was asked for ahead.
     ahead: Option<u64>,
+    /// Whether slices count that they are sent over plaintext HTTP/1.1.
+    plain: bool,
 }
 
 impl SlicedReader {
     fn new(sliced: Arc<Sliced>) -> SlicedReader {
         let end = sliced.len();
-        SlicedReader { sliced, offset: 0, end, open: None, ahead: None }
+        SlicedReader { sliced, offset: 0, end, open: None, ahead: None, plain: false }
     }
 
     fn seek(&mut self, start: u64, end: Option<u64>) {
@@ -287,6 +297,9 @@ impl SlicedReader {
     /// Begins to read the slice that holds `offset`.
     fn enter(&mut self, index: u64, body: Arc<Body>) {
         let within = slice_range(index, self.end);
+        if self.plain {
+            body.sent_plain();
+        }
         let mut slice = Reader::new(body);
         slice.seek(self.offset - within.start, Some(within.end - within.start));
         self.open = Some((index, slice));

@@ -34,7 +34,7 @@ fn lifetime() -> Lifetime {
 }
 
 /// Writes an object the way a fill does: through the engine's state machine.
-async fn write(store: &'static Store, place: u64, len: usize) -> Option<Arc<Object>> {
+pub(super) async fn write(store: &'static Store, place: u64, len: usize) -> Option<Arc<Object>> {
     let key = key(place);
     let header = ResponseHeader::build_no_case(200, None).unwrap();
     let reservation = store.reserve(object::charge(&key, &header, len as u64)).await?;

@@ -21,8 +21,9 @@ use crate::key::{Key, site_id};
 /// Bytes of budget taken before an object is read from disk: its first block, and what is read with it.
 const FIRST_READ_BYTES: u64 = 1024 * 1024 + 128 * 1024;
 
-/// How long a fill waits for room in the queue to a disk.
-const WRITE_WAIT: Duration = Duration::from_secs(1);
+/// How long an object waits for room before its disk's writer: fills come faster than disks write. It takes memory
+/// meanwhile, and nobody waits for it.
+pub const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// What an object in memory has to do with the disk.
 #[derive(Debug, Default)]
@@ -189,13 +190,10 @@ impl Store {
         }
     }
 
-    /// Offers an object to the disk, and waits for room up to [`WRITE_WAIT`]: fills come faster than disks write.
+    /// Offers an object to the disk, and waits for room there, up to [`ROOM_WAIT`].
     async fn write_behind(&self, disk: &DiskTier, object: &Object) {
-        if !object.disk.is_waiting() || !object.body.is_complete() || !object.disk.take_waiting() {
-            return;
-        }
-        let Some(write) = write_of(object) else { return };
-        if disk.offer_within(write, WRITE_WAIT).await == Offered::Shed(Reason::QueueFull) {
+        let Some(write) = claim(object) else { return };
+        if disk.offer_within(write, ROOM_WAIT).await == Offered::Shed(Reason::QueueFull) {
             object.disk.wait_again();
         }
     }
@@ -203,10 +201,7 @@ impl Store {
     /// Offers an object to the disk, the first time that it is wanted again.
     pub fn wanted_again(&self, object: &Arc<Object>) {
         let Some(disk) = &self.disk else { return };
-        if !object.disk.is_waiting() || !object.body.is_complete() || !object.disk.take_waiting() {
-            return;
-        }
-        let Some(write) = write_of(object) else { return };
+        let Some(write) = claim(object) else { return };
         if disk.offer(write) == Offered::Shed(Reason::QueueFull) {
             object.disk.wait_again();
         }
@@ -250,4 +245,10 @@ impl Store {
             tracing::warn!(%error, "a disk is recovered at the next start");
         }
     }
+}
+
+/// What is written of an object; only for the first who asks.
+fn claim(object: &Object) -> Option<Write> {
+    let mine = object.disk.is_waiting() && object.body.is_complete() && object.disk.take_waiting();
+    mine.then(|| write_of(object)).flatten()
 }

@@ -8,10 +8,11 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 
 use crate::support::client::{Http1, Request, Response};
-use crate::support::content::{assert_same_bytes, content};
+use crate::support::content::{assert_same_bytes, content, piece};
 use crate::support::edge::{Edge, Setup};
 use crate::support::origin::{Answer, Origin};
 use crate::support::seed::seed;
+use crate::support::wait::within;
 
 const ON_DISK: [(&str, &str); 1] = [("tier", "disk")];
 
@@ -23,11 +24,11 @@ fn number_of(path: &str) -> u64 {
 
 /// Lengths from nothing to several blocks.
 fn length_of(number: u64) -> usize {
-    [1000, 300_000, 1024 * 1024, 2_500_000, 0][(number % 5) as usize] + number as usize
+    [1000, 100_000, 1024 * 1024, 1_200_000, 0][(number % 5) as usize] + number as usize
 }
 
 fn body_of(number: u64) -> bytes::Bytes {
-    content(number, length_of(number))
+    piece(number, length_of(number))
 }
 
 async fn origin() -> Origin {
@@ -60,6 +61,14 @@ async fn await_objects(edge: &Edge, count: usize) {
     edge.await_metric("forebay_cache_objects", &ON_DISK, count as f64).await;
 }
 
+/// Waits until nothing waits to be written: there is room before the writer then.
+async fn await_idle_writer(edge: &Edge) {
+    within("an idle writer", async {
+        while edge.metrics().await.sum("forebay_disk_queue_bytes", &[]) > 0.0 {}
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn objects_on_disk_outlive_sigterm_and_sigkill() {
     let disk = tempfile::tempdir().unwrap();
@@ -68,8 +77,9 @@ async fn objects_on_disk_outlive_sigterm_and_sigkill() {
     let edge = setup.start().await;
     for number in 0..20 {
         assert_eq!(get(&edge, number).await.outcome(), "miss");
+        // One after the other: what finds no room before the writer is not written.
+        await_objects(&edge, number as usize + 1).await;
     }
-    await_objects(&edge, 20).await;
     edge.stop().await;
     origin.stop().await;
     for ending in ["SIGTERM", "SIGKILL"] {
@@ -153,7 +163,11 @@ async fn an_object_enters_a_full_disk_when_it_is_wanted_again() {
     for number in 0..90 {
         get(&edge, number).await;
     }
-    for number in (200..230).chain([204, 209]) {
+    for number in 200..230 {
+        get(&edge, number).await;
+    }
+    await_idle_writer(&edge).await;
+    for number in [204, 209] {
         get(&edge, number).await;
     }
     edge.stop().await;

@@ -4,11 +4,13 @@
 // What the tests stand on.
 #[path = "../support"]
 mod support {
+    pub mod catalogue;
     pub mod certificate;
     pub mod client;
     pub mod content;
     pub mod edge;
     pub mod metrics;
+    pub mod node;
     pub mod origin;
     pub mod seed;
     pub mod signing;
@@ -23,12 +25,16 @@ mod cache;
 mod cache_tool;
 mod coalesce;
 mod disk;
+mod disk_damage;
+mod disk_faults;
 mod http;
 mod limits;
 mod origin_faults;
 mod ranges;
 mod slices;
 mod tokens;
+mod vod;
+mod zero_copy;
 
 // The process and what it tells.
 mod access_log;

@@ -5,13 +5,16 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::wait::within;
+
+/// Bytes that a connection has room for when it reads.
+const READ_BYTES: usize = 64 * 1024;
 
 /// A request to send. Without a `host` header of its own it goes to `edge.test`.
 #[derive(Clone, Debug)]
@@ -173,7 +176,7 @@ enum Rest {
 /// A client connection of HTTP/1.
 pub struct Http1 {
     wire: Box<dyn Wire>,
-    unread: Vec<u8>,
+    unread: BytesMut,
     rest: Rest,
 }
 
@@ -189,12 +192,12 @@ impl Http1 {
     }
 
     fn over(stream: TcpStream) -> Http1 {
-        Http1 { wire: Box::new(stream), unread: Vec::new(), rest: Rest::Done }
+        Http1 { wire: Box::new(stream), unread: BytesMut::new(), rest: Rest::Done }
     }
 
     /// Speaks HTTP/1 inside an established TLS session.
     pub fn over_tls(stream: TlsStream<TcpStream>) -> Http1 {
-        Http1 { wire: Box::new(stream), unread: Vec::new(), rest: Rest::Done }
+        Http1 { wire: Box::new(stream), unread: BytesMut::new(), rest: Rest::Done }
     }
 
     /// Sends a request.
@@ -209,6 +212,7 @@ impl Http1 {
     }
 
     async fn fill(&mut self) -> std::io::Result<usize> {
+        self.unread.reserve(READ_BYTES);
         within("bytes from the node", self.wire.read_buf(&mut self.unread)).await
     }
 
@@ -224,7 +228,7 @@ impl Http1 {
                     _ => return None,
                 }
             };
-            let text: Vec<u8> = self.unread.drain(..end + 4).collect();
+            let text = self.unread.split_to(end + 4);
             let head = parse_head(&text[..end]);
             if head.status >= 200 {
                 self.rest = rest_of(&head, method);
@@ -276,7 +280,7 @@ impl Http1 {
             Rest::Bytes(left) | Rest::Chunk(left) => there.min(usize::try_from(left).unwrap_or(usize::MAX)),
             _ => there,
         };
-        let bytes: Vec<u8> = self.unread.drain(..take).collect();
+        let bytes = self.unread.split_to(take);
         match self.rest {
             Rest::Bytes(left) => self.rest = Rest::Bytes(left - take as u64),
             Rest::Chunk(left) if left == take as u64 => {
@@ -289,7 +293,7 @@ impl Http1 {
             Rest::Chunk(left) => self.rest = Rest::Chunk(left - take as u64),
             _ => {}
         }
-        Ok(Bytes::from(bytes))
+        Ok(bytes.freeze())
     }
 
     async fn read_chunk_size(&mut self) -> Result<(), String> {
@@ -309,7 +313,7 @@ impl Http1 {
     async fn take_line(&mut self) -> Result<String, String> {
         loop {
             if let Some(end) = self.unread.windows(2).position(|window| window == b"\r\n") {
-                let line: Vec<u8> = self.unread.drain(..end + 2).collect();
+                let line = self.unread.split_to(end + 2);
                 return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
             }
             match self.fill().await {

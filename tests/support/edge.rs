@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use forebay::config::Config;
 use serde_json::Value;
 
 use super::certificate::{CERT_FILE, KEY_FILE, write_certificate};
@@ -141,6 +142,13 @@ impl Setup {
         text.replace("DIR", &directory.display().to_string())
     }
 
+    /// The configuration, checked, for a node in the test's own process.
+    pub fn config(&self, directory: &Path) -> Config {
+        let text = self.text(directory);
+        forebay::config::parse(&text, &directory.join("forebay.toml"))
+            .unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"))
+    }
+
     /// Starts the node and waits until it serves.
     pub async fn start(&self) -> Edge {
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -232,24 +240,12 @@ impl Edge {
 
     /// What `/metrics` says now.
     pub async fn metrics(&self) -> Metrics {
-        let response = client::get(self.admin, "/metrics").await;
-        assert_eq!(response.status(), 200);
-        Metrics::parse(&String::from_utf8_lossy(response.whole()))
+        metrics(self.admin).await
     }
 
     /// Waits until the sum of these samples is at least `least`, and returns what `/metrics` said then.
     pub async fn await_metric(&self, name: &str, labels: &[(&str, &str)], least: f64) -> Metrics {
-        let what = format!("{name}{labels:?} of at least {least}");
-        within(&what, async {
-            loop {
-                let metrics = self.metrics().await;
-                if metrics.sum(name, labels) >= least {
-                    return metrics;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
+        await_metric(self.admin, name, labels, least).await
     }
 
     /// The access lines so far, parsed.
@@ -316,6 +312,28 @@ impl Edge {
         self.process.outputs_closed().await;
         (status, self.everything_written())
     }
+}
+
+/// What `/metrics` of a node with this admin listener says now.
+pub async fn metrics(admin: SocketAddr) -> Metrics {
+    let response = client::get(admin, "/metrics").await;
+    assert_eq!(response.status(), 200);
+    Metrics::parse(&String::from_utf8_lossy(response.whole()))
+}
+
+/// Waits until the sum of these samples is at least `least`, and returns what `/metrics` said then.
+pub async fn await_metric(admin: SocketAddr, name: &str, labels: &[(&str, &str)], least: f64) -> Metrics {
+    let what = format!("{name}{labels:?} of at least {least}");
+    within(&what, async {
+        loop {
+            let metrics = metrics(admin).await;
+            if metrics.sum(name, labels) >= least {
+                return metrics;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
 }
 
 /// How a `serve` that was not to start has ended.

@@ -259,6 +259,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// A socket bound to an address that others of this process may be bound to.
+fn shared_socket(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option");
+    socket.set_reuseport(true).expect("an option");
+    socket.bind(address).expect("a port that is free, or this origin's own");
+    socket
+}
+
 /// A running scripted origin; it stops when dropped.
 pub struct Origin {
     address: SocketAddr,
@@ -270,7 +279,8 @@ pub struct Origin {
 impl Origin {
     /// Starts on a free port of the loopback; paths without a script are answered 404.
     pub async fn start() -> Origin {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener =
+            shared_socket(SocketAddr::from(([127, 0, 0, 1], 0))).listen(1024).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared::default());
         let serving = Some(tokio::spawn(serve(listener, Arc::clone(&shared))));
@@ -354,14 +364,12 @@ impl Origin {
 
     /// Cuts every connection and refuses new ones; the port stays reserved.
     pub async fn stop(&mut self) {
+        // Bound before the listener goes, so that the port is never anybody else's.
+        self.reserved = Some(shared_socket(self.address));
         if let Some(serving) = self.serving.take() {
             serving.abort();
             let _ = serving.await;
         }
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_reuseaddr(true).expect("an option");
-        socket.bind(self.address).expect("the port just released");
-        self.reserved = Some(socket);
     }
 
     /// Serves again, on the same port, after [`Origin::stop`].

@@ -55,6 +55,8 @@ pub(crate) struct Arguments {
 pub(super) struct Sample {
     pub(super) cpu_us_per_request: f64,
     pub(super) cpu_ms_per_gb: f64,
+    /// CPU of wrk: over loopback the sender's work may turn up with the receiver.
+    client_cpu_us_per_request: f64,
     pub(super) requests_per_second: f64,
 }
 
@@ -78,6 +80,10 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
         Some((servers, client)) => format!("servers on processors {servers}, wrk on {client}"),
         None => "processors left to the kernel".to_owned(),
     });
+    report.say(&format!(
+        "TCP congestion control: {}",
+        proc::congestion_control().unwrap_or_else(|| "unknown".to_owned())
+    ));
     let (server_cpus, client_cpus) = pins.unzip();
     let mut setup = plan.setup("1GiB");
     setup.cpus = server_cpus;
@@ -105,6 +111,7 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
                 report.row(json!({
                     "bench": "hits", "server": server.kind.as_str(), "object_bytes": size, "round": round,
                     "cpu_us_per_request": sample.cpu_us_per_request, "cpu_ms_per_gb": sample.cpu_ms_per_gb,
+                    "client_cpu_us_per_request": sample.client_cpu_us_per_request,
                     "requests_per_second": sample.requests_per_second,
                 }));
                 samples.push(sample);
@@ -137,9 +144,10 @@ pub(super) async fn check_hit(server: &Server, object: &Object) -> Result<()> {
 
 pub(super) async fn measure(server: &Server, object: &Object, load: &wrk::Load) -> Result<Sample> {
     let pid = server.pid()?;
-    let before = proc::tree_cpu(pid)?;
+    let before = (proc::tree_cpu(pid)?, proc::ended_children_cpu()?);
     let outcome = wrk::run(load, &url(server, object)).await?;
-    let cpu = proc::tree_cpu(pid)?.saturating_sub(before).as_secs_f64();
+    let cpu = proc::tree_cpu(pid)?.saturating_sub(before.0).as_secs_f64();
+    let client_cpu = proc::ended_children_cpu()?.saturating_sub(before.1).as_secs_f64();
     ensure!(outcome.errors == 0, "{}: wrk counted {} errors", object.path, outcome.errors);
     ensure!(outcome.requests > 0, "{}: wrk completed no request", object.path);
     let body_bytes = (outcome.requests * object.size) as f64;
@@ -147,6 +155,7 @@ pub(super) async fn measure(server: &Server, object: &Object, load: &wrk::Load) 
     Ok(Sample {
         cpu_us_per_request: cpu * 1e6 / outcome.requests as f64,
         cpu_ms_per_gb: cpu * 1e3 / (body_bytes / 1e9),
+        client_cpu_us_per_request: client_cpu * 1e6 / outcome.requests as f64,
         requests_per_second: outcome.requests as f64 / outcome.seconds,
     })
 }
@@ -164,6 +173,7 @@ fn print(name: &str, ratio_max: f64, servers: &[Server], samples: &[Vec<Sample>]
             server.kind.as_str().to_owned(),
             cell(&column(samples, |s| s.cpu_us_per_request), 1),
             cell(&column(samples, |s| s.cpu_ms_per_gb), 0),
+            cell(&column(samples, |s| s.client_cpu_us_per_request), 1),
             cell(&column(samples, |s| s.requests_per_second), 0),
         ]);
     }
@@ -174,11 +184,15 @@ fn print(name: &str, ratio_max: f64, servers: &[Server], samples: &[Vec<Sample>]
         };
         let cpu = ratios(|s| s.cpu_us_per_request);
         let rate = cell(&ratios(|s| s.requests_per_second), 2);
-        rows.push(vec!["forebay / nginx".into(), cell(&cpu, 2), cell(&cpu, 2), rate]);
+        let client = cell(&ratios(|s| s.client_cpu_us_per_request), 2);
+        rows.push(vec!["forebay / nginx".into(), cell(&cpu, 2), cell(&cpu, 2), client, rate]);
         let (median, _, _) = median_min_max(&cpu);
         report.target(&format!("{name} hit: CPU beside nginx's"), Some(median), ratio_max, "times");
     }
-    report.table(&[&format!("{name} hit"), "CPU µs/request", "CPU ms/GB", "requests/s"], &rows);
+    report.table(
+        &[&format!("{name} hit"), "CPU µs/request", "CPU ms/GB", "wrk's µs/request", "requests/s"],
+        &rows,
+    );
 }
 
 /// The first two allowed processors for the servers and the next two for wrk, where there are four and `taskset`.

@@ -72,6 +72,7 @@ pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
         admin_token: admin_token(report, raw, admin),
         threads: raw.threads.and_then(|threads| NonZeroUsize::new(threads as usize)),
         h2c: raw.h2c,
+        zero_copy: raw.zero_copy,
         trusted_proxies: trusted
             .filter_map(|(place, written)| {
                 network(report, &format!("server.trusted_proxies[{place}]"), written)

@@ -104,6 +104,18 @@ pub struct Directory {
 #[derive(Debug)]
 struct RegularFile(File);
 
+/// What an operator can do about a directory that cannot be used.
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "create the directory, or mount its file system",
+        io::ErrorKind::PermissionDenied => "make the directory writable for the user that forebay runs as",
+        io::ErrorKind::ReadOnlyFilesystem => "mount its file system writable, or choose another directory",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there, or lower the size",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "name a directory, not a file",
+        _ => "check the path and the device behind it",
+    }
+}
+
 // === impl Directory ===
 
 impl Directory {

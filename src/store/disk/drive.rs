@@ -40,6 +40,8 @@ pub(super) struct Drive {
     pub(super) volume: Volume,
     pub(super) health: Health,
     pub(super) queue: Queue,
+    /// Held by the offer whose turn it is to wait for room in the queue.
+    pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) readers: Readers,
     /// This disk's share of them.
     pub(super) quotas: Quotas,
@@ -53,6 +55,8 @@ pub(super) struct Drive {
     /// Removals so far, and how many of them the disk has.
     removals: AtomicU64,
     durable: AtomicU64,
+    /// It has been said that the file system is smaller than the disk's size.
+    cramped_told: AtomicBool,
     start: Instant,
     /// When the write that runs began, in milliseconds since `start`, plus one; zero: none runs.
     writing_since: AtomicU64,
@@ -134,6 +138,7 @@ impl Drive {
             volume: parts.volume,
             health: Health::new(&parts.path, Duration::from_secs(region / SLOW_BYTES_PER_SECOND * 3 / 2)),
             queue: parts.queue,
+            turn: tokio::sync::Mutex::new(()),
             readers: parts.readers,
             quotas: parts.quotas,
             metrics: parts.metrics.one_disk(&parts.path),
@@ -143,6 +148,7 @@ impl Drive {
             removals_lost: AtomicBool::new(false),
             removals: AtomicU64::new(0),
             durable: AtomicU64::new(0),
+            cramped_told: AtomicBool::new(false),
             start: Instant::now(),
             writing_since: AtomicU64::new(0),
             late: AtomicBool::new(false),
@@ -315,6 +321,13 @@ impl Drive {
         let written = write(&self.volume);
         self.writing_since.store(0, Ordering::Release);
         self.metrics.took(Operation::Write, start.elapsed());
+        if self.volume.is_cramped() && !self.cramped_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = %self.path.display(), size = self.size,
+                "the file system has no room for all of a disk's size: it goes on within the room that it has; free space \
+                 there, or lower its size in store.disk"
+            );
+        }
         match failure(&written) {
             Some(error) => self.trouble(Operation::Write, Trouble::Io(&error)),
             None => self.health.went_well(Operation::Write, start.elapsed(), Instant::now()),

@@ -12,12 +12,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::device::{Device, Directory};
+use super::device::{Device, Directory, remedy};
 use super::drive::{DiskStat, Drive, Parts};
-use super::format::region_of_name;
 use super::metrics::{DiskMetrics, Reason, gauge};
 use super::queue::{Queue, Write};
 use super::quota::Quotas;
@@ -44,6 +44,9 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a clearing or a durable removal waits for a disk.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long nobody waits for room in a queue after somebody has waited in vain.
+pub const IMPATIENCE: Duration = Duration::from_secs(5);
+
 /// What can go wrong with the tier as a whole.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
@@ -62,19 +65,6 @@ pub enum DiskError {
         path: PathBuf,
         /// Why, and what to do.
         source: VolumeError,
-    },
-    /// The file system has less room than the disk may take.
-    #[error(
-        "store.disk: {path}: {need} bytes are needed and its file system has {free}; free space there, or lower the size \
-         by {} bytes", need - free
-    )]
-    NoSpace {
-        /// The directory.
-        path: PathBuf,
-        /// Bytes that the volume may still grow by.
-        need: u64,
-        /// Bytes that are free.
-        free: u64,
     },
     /// No thread could be started for a disk.
     #[error("store.disk: {path}: no thread can be started for it: {source}; raise the limit of processes")]
@@ -130,6 +120,8 @@ pub struct DiskTier {
     /// Bytes of memory that the index may take: beyond them, no new keys are written.
     index_bytes_max: u64,
     metrics: DiskMetrics,
+    /// Until when nobody waits for room: somebody has in vain.
+    impatient_until: Mutex<Option<Instant>>,
 }
 
 impl std::fmt::Debug for DiskTier {
@@ -164,14 +156,20 @@ impl DiskTier {
         device: impl Fn(&Disk) -> io::Result<Arc<dyn Device>>,
         metrics: DiskMetrics,
     ) -> Result<Arc<DiskTier>, DiskError> {
-        let index_bytes_max = memory / 100 * INDEX_SHARE_PERCENT;
-        let mut tier = DiskTier { drives: Vec::with_capacity(disks.len()), index_bytes_max, metrics };
+        let mut tier = DiskTier {
+            drives: Vec::with_capacity(disks.len()),
+            index_bytes_max: memory / 100 * INDEX_SHARE_PERCENT,
+            metrics,
+            impatient_until: Mutex::default(),
+        };
         let all = disks.iter().map(|disk| disk.size).fold(0, u64::saturating_add);
         let queue_bytes = memory / 100 * QUEUE_SHARE_PERCENT / (disks.len() as u64).max(1);
         for disk in disks {
             let path = || disk.path.clone();
             let device = device(disk).map_err(|source| DiskError::Device { path: path(), source })?;
-            let volume = open_volume(disk, &device)?;
+            let options = VolumeOptions { size: disk.size, region: None };
+            let volume =
+                Volume::open(device, options).map_err(|source| DiskError::Volume { path: path(), source })?;
             let thread = |source| DiskError::Thread { path: path(), source };
             let drive = Arc::new(Drive::new(Parts {
                 path: path(),
@@ -258,36 +256,8 @@ impl DiskTier {
     }
 }
 
-/// Opens a disk's volume, and makes sure that there is room for all that it may become.
-fn open_volume(disk: &Disk, device: &Arc<dyn Device>) -> Result<Volume, DiskError> {
-    let path = || disk.path.clone();
-    let options = VolumeOptions { size: disk.size, region: None };
-    let volume = Volume::open(Arc::clone(device), options)
-        .map_err(|source| DiskError::Volume { path: path(), source })?;
-    let failed = |source| DiskError::Device { path: path(), source };
-    let regions = device.list().map_err(failed)?.iter().filter(|name| region_of_name(name).is_some()).count();
-    let need = volume.capacity_bytes().saturating_sub(volume.region_bytes() * regions as u64);
-    let free = device.free_bytes().map_err(failed)?;
-    if free < need {
-        return Err(DiskError::NoSpace { path: path(), need, free });
-    }
-    Ok(volume)
-}
-
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_string()).spawn(run).map(drop)
-}
-
-/// What to do about a directory that cannot be used.
-fn remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => "create the directory, or mount its file system",
-        io::ErrorKind::PermissionDenied => "make the directory writable for the user that forebay runs as",
-        io::ErrorKind::ReadOnlyFilesystem => "mount its file system writable, or choose another directory",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free space there, or lower the size",
-        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => "name a directory, not a file",
-        _ => "check the path and the device behind it",
-    }
 }
 
 // === impl DiskTier: objects ===
@@ -314,23 +284,27 @@ impl DiskTier {
         self.told(self.try_offer(write))
     }
 
-    /// As [`DiskTier::offer`], and waits for room in the queue for up to `within`. Cancel-safe: a write that is given
-    /// up is dropped.
+    /// As [`DiskTier::offer`], and waits for room in the queue for up to `within`. Once that was in vain, the disks are
+    /// behind, and nobody waits for [`IMPATIENCE`]: what waits takes memory. Cancel-safe: a write that is given up is
+    /// dropped.
     pub async fn offer_within(&self, write: Write, within: Duration) -> Offered {
         let deadline = tokio::time::Instant::now() + within;
         let Some(drive) = self.place(&write.key).cloned() else {
             return self.told(Err((write, Reason::Out)));
         };
+        // First come, first served.
+        let turn = tokio::time::timeout_at(deadline, drive.turn.lock()).await;
         let mut write = write;
         loop {
             let room = drive.queue.room();
             tokio::pin!(room);
             room.as_mut().enable();
             match self.try_offer(write) {
-                Err((back, Reason::QueueFull)) => write = back,
+                Err((back, Reason::QueueFull)) if turn.is_ok() && self.is_patient() => write = back,
                 other => return self.told(other),
             }
             if tokio::time::timeout_at(deadline, room).await.is_err() {
+                *self.impatient_until.lock() = Some(Instant::now() + IMPATIENCE);
                 return self.told(Err((write, Reason::QueueFull)));
             }
         }
@@ -395,6 +369,10 @@ impl DiskTier {
             }
         })
         .await
+    }
+
+    fn is_patient(&self) -> bool {
+        self.impatient_until.lock().is_none_or(|until| Instant::now() >= until)
     }
 
     /// Puts a write into its disk's queue, or gives it back.
@@ -467,7 +445,9 @@ impl DiskTier {
     /// Sets the metrics to what is held now; called before metrics are read.
     pub fn update_gauges(&self) {
         self.drives.iter().for_each(|drive| drive.follow());
-        let live = || self.drives.iter().map(|drive| drive.volume.stats().live.get());
+        // What stands on a disk that is out is not held: nobody gets it.
+        let in_use = || self.drives.iter().filter(|drive| !drive.health.is_out());
+        let live = || in_use().map(|drive| drive.volume.stats().live.get());
         self.metrics.objects.set(gauge(live().map(|(objects, _)| objects).sum()));
         self.metrics.bytes.set(gauge(live().map(|(_, bytes)| bytes).sum()));
         self.metrics.queue_bytes.set(gauge(self.drives.iter().map(|drive| drive.queue.bytes()).sum()));

@@ -57,6 +57,8 @@ pub struct Volume {
     appending: AtomicBool,
     /// A write failed: the disk may hold records that the index was not told of.
     doubtful: AtomicBool,
+    /// A region was used again before its time, because the file system has no room for another.
+    cramped: AtomicBool,
     /// Regions found at start whose records are not in the index yet: (epoch, region).
     unrecovered: Mutex<Vec<(u64, u16)>>,
     discarded: Option<String>,
@@ -184,9 +186,14 @@ impl Volume {
         self.layout.region_bytes
     }
 
-    /// Bytes of one record at most: a quarter of a region.
+    /// Bytes of one record at most: three eighths of a region, so that it fits behind what a reclaim writes again.
     pub fn record_bytes_max(&self) -> u64 {
-        self.layout.region_bytes / 4
+        self.layout.region_bytes / 8 * 3
+    }
+
+    /// Whether the file system has not had room for all of the regions: the volume makes do with those that it has.
+    pub fn is_cramped(&self) -> bool {
+        self.cramped.load(Ordering::Relaxed)
     }
 
     /// Why what stood in the directory was discarded when it was opened, if it was.

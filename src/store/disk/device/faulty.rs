@@ -7,12 +7,15 @@
 use std::any::Any;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::{Device, DeviceFile};
+
+/// How often a delayed operation looks whether the delay still holds.
+const DELAY_STEP: Duration = Duration::from_millis(5);
 
 /// What goes wrong. Everything is off at first.
 #[derive(Debug, Default)]
@@ -20,6 +23,7 @@ pub struct Faults {
     write_errno: AtomicI32,
     read_errno: AtomicI32,
     delay_us: AtomicU64,
+    uncached: AtomicBool,
     flip_one_in: AtomicU64,
     cut_writes_at: AtomicU64,
     writes_left: AtomicU64,
@@ -66,9 +70,15 @@ impl Faults {
         self.read_errno.store(errno, Ordering::SeqCst);
     }
 
-    /// Each operation takes this much longer.
+    /// Each operation that goes to the disk takes this much longer, those under way included. Nothing is found in the
+    /// page cache meanwhile, which is as quick as ever.
     pub fn delay(&self, delay: Duration) {
         self.delay_us.store(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX), Ordering::SeqCst);
+    }
+
+    /// Whether nothing is found in the page cache: every read goes to the disk.
+    pub fn uncached(&self, uncached: bool) {
+        self.uncached.store(uncached, Ordering::SeqCst);
     }
 
     /// One read in this many comes with one bit flipped; 0 for none.
@@ -82,14 +92,22 @@ impl Faults {
     }
 
     fn before(&self) {
-        let delay = self.delay_us.load(Ordering::SeqCst);
-        if delay > 0 {
+        let start = Instant::now();
+        while start.elapsed() < self.delayed() {
             #[allow(
                 clippy::disallowed_methods,
                 reason = "a slow disk blocks its caller: that is what is tested"
             )]
-            std::thread::sleep(Duration::from_micros(delay));
+            std::thread::sleep(DELAY_STEP.min(self.delayed()));
         }
+    }
+
+    fn delayed(&self) -> Duration {
+        Duration::from_micros(self.delay_us.load(Ordering::SeqCst))
+    }
+
+    fn finds_cached(&self) -> bool {
+        !self.uncached.load(Ordering::SeqCst) && self.delayed().is_zero()
     }
 
     fn change(&self) -> io::Result<()> {
@@ -189,6 +207,9 @@ impl DeviceFile for FaultyFile {
     }
 
     fn read_cached_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if !self.faults.finds_cached() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.faults.read()?;
         let read = self.inner.read_cached_at(buf, offset)?;
         self.faults.damage(buf.get_mut(..read).unwrap_or_default());

@@ -46,8 +46,8 @@ pub enum AppendError {
     /// There are more meta bytes than [`META_BYTES_MAX`].
     #[error("{0} meta bytes cannot be stored: up to {META_BYTES_MAX} can")]
     Meta(usize),
-    /// The record is larger than a quarter of a region.
-    #[error("a record of {bytes} bytes cannot be stored: up to {most} can, a quarter of a region")]
+    /// The record is larger than three eighths of a region.
+    #[error("a record of {bytes} bytes cannot be stored: up to {most} can, three eighths of a region")]
     TooLarge {
         /// Bytes that it would take.
         bytes: u64,
@@ -386,7 +386,7 @@ impl Volume {
             // Only after a reclaim that was cut short.
             None => self.reclaim_oldest(None)?,
         };
-        let mut open = self.begin(free)?;
+        let mut open = self.begin(self.with_file(free)?)?;
         writer.began = true;
         let reclaimed = if self.free_region().is_none() {
             self.reclaim_oldest(Some(&mut open)).map(|_| ())
@@ -397,8 +397,26 @@ impl Volume {
         Ok(reclaimed?)
     }
 
+    /// A free region that has a file: `free`, or the oldest of several in use where the file system has no room for
+    /// another file.
+    fn with_file(&self, free: u16) -> io::Result<u16> {
+        let Err(error) = self.region_file(free) else { return Ok(free) };
+        let full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let in_use = self.regions.iter().filter(|state| state.epoch.load(Ordering::SeqCst) > 0).count();
+        if !full || in_use < 2 {
+            return Err(error);
+        }
+        let oldest = self.reclaim_oldest(None).map_err(|_| error)?;
+        self.cramped.store(true, Ordering::Relaxed);
+        Ok(oldest)
+    }
+
+    /// A region without contents, if possible one that has a file.
     fn free_region(&self) -> Option<u16> {
-        let free = self.regions.iter().position(|state| state.epoch.load(Ordering::SeqCst) == 0)?;
+        let is_free = |state: &RegionState| state.epoch.load(Ordering::SeqCst) == 0;
+        let has_file = |state: &RegionState| is_free(state) && state.file.get().is_some();
+        let free =
+            self.regions.iter().position(has_file).or_else(|| self.regions.iter().position(is_free))?;
         u16::try_from(free).ok()
     }
 

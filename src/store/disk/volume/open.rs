@@ -11,14 +11,14 @@ use parking_lot::Mutex;
 
 use super::append::Writer;
 use super::{RegionState, Removals, Volume, VolumeStats, write_superblock};
-use crate::store::disk::device::{Device, DeviceFile};
+use crate::store::disk::device::{Device, DeviceFile, remedy};
 use crate::store::disk::format::{
     Kind, SEQUENCE_MAX, SUPERBLOCK_BYTES, Superblock, SuperblockFault, region_of_name,
 };
 use crate::store::disk::index::Index;
 use crate::store::disk::region::{self, Layout, ReadError};
 
-/// Bytes of a region at least. Small ones are for tests: a record takes a quarter of a region at most.
+/// Bytes of a region at least. Small ones are for tests: a record takes three eighths of a region at most.
 pub const REGION_BYTES_MIN: u64 = 64 * 1024;
 
 /// Bytes of a region at most.
@@ -60,7 +60,7 @@ pub enum VolumeError {
     )]
     Locked(io::Error),
     /// The device failed.
-    #[error("{doing} failed: {source}")]
+    #[error("{doing} failed: {source}; {}", remedy(.source))]
     Io {
         /// What was being done.
         doing: String,
@@ -153,6 +153,7 @@ impl Volume {
             writer: Mutex::new(Writer::new(superblock, file)),
             appending: AtomicBool::new(false),
             doubtful: AtomicBool::new(false),
+            cramped: AtomicBool::new(false),
             unrecovered: Mutex::new(used),
             discarded,
             _lock: lock,
@@ -201,7 +202,7 @@ fn check(options: &VolumeOptions) -> Result<(), VolumeError> {
     Ok(())
 }
 
-/// Bytes of a region whose largest record, a quarter of it, has room for most segments.
+/// Bytes of a region whose largest record has room for most segments.
 const REGION_FOR_SEGMENTS: u64 = 16 << 20;
 
 /// A power of two near a 64th of the size, within bounds, and large enough for most segments where the size allows it.
@@ -209,7 +210,9 @@ fn default_region(size: u64) -> u64 {
     let near = (size / 64).max(REGION_FOR_SEGMENTS.min(size / 16)).max(1);
     let below = 1 << near.ilog2();
     let nearest: u64 = if near - below > below / 2 { below * 2 } else { below };
-    nearest.clamp(REGION_DEFAULT_MIN, REGION_DEFAULT_MAX)
+    // As many as a volume has at least must fit, with the superblock.
+    let fitting = if REGIONS_MIN * nearest + SUPERBLOCK_BYTES > size { nearest / 2 } else { nearest };
+    fitting.clamp(REGION_DEFAULT_MIN, REGION_DEFAULT_MAX)
 }
 
 fn region_count(size: u64, region: u64) -> u16 {

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::append::OpenRegion;
-use super::{Location, ReadError, Volume};
+use super::{Location, ReadError, RegionState, Volume};
 use crate::store::disk::format::{REGION_RECORDS_MAX, RecordHeader, TOC_ENTRY_BYTES};
 use crate::store::disk::index::Found;
 use crate::store::disk::region;
@@ -27,11 +27,12 @@ impl Volume {
     /// Frees the oldest region; what has hits goes to `open`. Returns the region that is free now.
     ///
     /// # Errors
-    /// If `open` cannot be written; the region is free all the same.
+    /// If `open` cannot be written; the region is free all the same. `NotFound` if no other region is in use.
     pub(super) fn reclaim_oldest(&self, open: Option<&mut OpenRegion>) -> io::Result<u16> {
         let keep = open.as_ref().map(|open| open.region);
-        let oldest = self.regions.iter().zip(0_u16..).filter(|(_, region)| Some(*region) != keep);
-        let oldest = oldest.min_by_key(|(state, _)| state.epoch.load(Ordering::SeqCst));
+        let epoch = |state: &RegionState| state.epoch.load(Ordering::SeqCst);
+        let in_use = |(state, region): &(&RegionState, u16)| Some(*region) != keep && epoch(state) > 0;
+        let oldest = self.regions.iter().zip(0_u16..).filter(in_use).min_by_key(|(state, _)| epoch(state));
         let Some((state, region)) = oldest else { return Err(io::ErrorKind::NotFound.into()) };
         state.admits.store(0, Ordering::SeqCst);
         let mut hot = Vec::new();

@@ -48,8 +48,8 @@ fn many_objects_of_one_append_are_all_there_the_later_of_one_key() {
 fn what_cannot_be_stored_is_refused_with_its_reason() {
     let place = Place::small();
     let volume = place.open();
-    let refused = put(&volume, "1 /large", 0, 16 * 1024).unwrap_err();
-    assert!(refused.to_string().contains("a quarter of a region"), "{refused}");
+    let refused = put(&volume, "1 /large", 0, 32 * 1024).unwrap_err();
+    assert!(refused.to_string().contains("three eighths of a region"), "{refused}");
     assert!(matches!(put(&volume, "", 0, 1), Err(AppendError::Key(0))));
     let long = "k".repeat(KEY_BYTES_MAX + 1);
     assert!(matches!(put(&volume, &long, 0, 1), Err(AppendError::Key(_))));
@@ -77,7 +77,9 @@ fn impossible_options_are_refused_with_what_is_possible() {
     assert!(matches!(open(SIZE_BYTES_MIN - 1, None), VolumeError::TooSmall { least: SIZE_BYTES_MIN, .. }));
     assert!(matches!(open(1 << 40, Some(64 * KIB)), VolumeError::TooManyRegions { .. }));
     assert!(matches!(open(1 << 40, Some(100_000)), VolumeError::Region(100_000)));
-    Volume::open(place.device(), VolumeOptions { size: SIZE_BYTES_MIN, region: None }).unwrap();
+    for size in [SIZE_BYTES_MIN, 64 * MIB, 100 * MIB, 128 * MIB, 256 * MIB, 1024 * MIB] {
+        Volume::open(place.device(), VolumeOptions { size, region: None }).unwrap();
+    }
 }
 
 #[test]

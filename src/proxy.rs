@@ -338,6 +338,7 @@ impl Edge {
         }
         let mut header = fields::header(&found.object, chosen, &told);
         fields::set(&mut header, fields::SERVER_TIMING, fields::server_timing(found.outcome, None));
+        self.store.keep_on_disk(&found.object);
         let ready = HitHeader { age_seconds, ttl_seconds, header: header.clone() };
         found.object.hit_header.store(Some(Arc::new(ready)));
         header

@@ -198,6 +198,15 @@ impl Store {
         }
     }
 
+    /// Tells the disk of an object that is hit in memory, now and then: what is hot here is not to be evicted there, and
+    /// is written again if it was, so that it outlives the process.
+    pub fn keep_on_disk(&self, object: &Object) {
+        let Some(disk) = self.disk.as_ref().filter(|_| object.disk.is_offered()) else { return };
+        if !disk.touch(&object.key.text) {
+            save(disk, object);
+        }
+    }
+
     /// Offers an object to the disk, the first time that it is wanted again.
     pub fn wanted_again(&self, object: &Arc<Object>) {
         let Some(disk) = &self.disk else { return };
@@ -223,7 +232,7 @@ impl Store {
 
     /// Largest object that every disk takes whole, in bytes; None: there is no disk.
     pub fn disk_object_bytes_max(&self) -> Option<u64> {
-        self.disk.as_ref().map(|disk| disk.object_bytes_max())
+        self.disk.as_ref()?.object_bytes_max()
     }
 
     /// Removes everything from both tiers. What is in flight is kept when it has come.

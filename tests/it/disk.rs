@@ -179,6 +179,37 @@ async fn an_object_enters_a_full_disk_when_it_is_wanted_again() {
     assert_eq!(get(&edge, 215).await, "miss", "asked for once");
 }
 
+/// What memory answers is never looked up on disk; it stays there all the same.
+#[tokio::test]
+async fn an_object_that_is_hot_in_memory_outlives_a_restart() {
+    let disk = tempfile::tempdir().unwrap();
+    let origin = Origin::start().await;
+    origin.otherwise(|request, _| {
+        Answer::ok(content(number_of(request.path()), 900_000)).cache_control("max-age=3600")
+    });
+    let path = disk.path().display();
+    let setup = Setup::before(&origin)
+        .memory("32MiB")
+        .store(&format!("disk = [{{ path = \"{path}\", size = \"64MiB\" }}]\ndisk_admit_within = \"0s\""));
+    let edge = setup.start().await;
+    // Three times what the disk takes, and the hot one in between.
+    for number in 1..200 {
+        edge.get("/seg/0.m4s").await;
+        edge.get(&format!("/seg/{number}.m4s")).await;
+    }
+    // Memory tells the disk once a second: when the age that it sends changes.
+    let age = edge.get("/seg/0.m4s").await.get("age").map(str::to_owned);
+    within("an older object", async {
+        while edge.get("/seg/0.m4s").await.get("age").map(str::to_owned) == age {}
+    })
+    .await;
+    assert_eq!(origin.requests("/seg/0.m4s"), 1);
+    edge.stop().await;
+    let edge = setup.start().await;
+    edge.await_metric("forebay_cache_objects", &ON_DISK, 30.0).await;
+    assert_eq!(edge.get("/seg/0.m4s").await.outcome(), "hit");
+}
+
 #[tokio::test]
 async fn what_is_short_lived_or_ruled_out_stays_in_memory() {
     let disk = tempfile::tempdir().unwrap();

@@ -196,6 +196,14 @@ impl Drive {
     }
 
     /// Whether there is an object under this key.
+    pub(super) fn touch(&self, key: &str) -> bool {
+        match self.queue.look_up(key) {
+            Waiting::Removed => false,
+            Waiting::Write(_) => true,
+            Waiting::Refresh(_) | Waiting::Nothing => self.volume.find(key).is_some(),
+        }
+    }
+
     pub(super) fn contains(&self, key: &str) -> bool {
         match self.queue.look_up(key) {
             Waiting::Removed => false,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -105,6 +106,22 @@ pub enum DiskError {
     Closed,
 }
 
+impl DiskError {
+    /// Whether the device is at fault, not the configuration.
+    fn is_of_the_device(&self) -> bool {
+        let (DiskError::Device { source, .. }
+        | DiskError::Volume { source: VolumeError::Io { source, .. }, .. }) = self
+        else {
+            return false;
+        };
+        let broken = [Errno::IO, Errno::NXIO, Errno::NODEV, Errno::STALE].map(Errno::raw_os_error);
+        matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::ReadOnlyFilesystem
+        ) || source.raw_os_error().is_some_and(|code| broken.contains(&code))
+    }
+}
+
 /// What became of an offered write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offered {
@@ -148,7 +165,8 @@ impl DiskTier {
     /// is the memory budget, of which [`QUEUE_SHARE_PERCENT`] may wait to be written.
     ///
     /// # Errors
-    /// [`DiskError`], naming the directory and what to do, for the first disk that cannot be opened.
+    /// [`DiskError`], naming the directory and what to do, for the first disk that is configured wrongly. One that is full,
+    /// read-only or broken is left out, as when it becomes so later.
     pub fn open(
         disks: &[Disk],
         quotas: &Quotas,
@@ -166,10 +184,15 @@ impl DiskTier {
         let queue_bytes = memory / 100 * QUEUE_SHARE_PERCENT / (disks.len() as u64).max(1);
         for disk in disks {
             let path = || disk.path.clone();
-            let device = device(disk).map_err(|source| DiskError::Device { path: path(), source })?;
-            let options = VolumeOptions { size: disk.size, region: None };
-            let volume =
-                Volume::open(device, options).map_err(|source| DiskError::Volume { path: path(), source })?;
+            let volume = match open_volume(disk, &device) {
+                Err(error) if error.is_of_the_device() => {
+                    // As when it fails later: one broken disk does not keep a node from starting again.
+                    tracing::error!(%error, "the node starts without a disk");
+                    tier.metrics.one_disk(&disk.path).out.set(1);
+                    continue;
+                }
+                opened => opened?,
+            };
             let thread = |source| DiskError::Thread { path: path(), source };
             let drive = Arc::new(Drive::new(Parts {
                 path: path(),
@@ -191,9 +214,9 @@ impl DiskTier {
         Ok(Arc::new(tier))
     }
 
-    /// Bytes of the largest object that every disk takes, with its key and metadata.
-    pub fn object_bytes_max(&self) -> u64 {
-        self.drives.iter().map(|drive| drive.volume.record_bytes_max()).min().unwrap_or(0)
+    /// Bytes of the largest object that every disk takes, with its key and metadata; None: there is no disk.
+    pub fn object_bytes_max(&self) -> Option<u64> {
+        self.drives.iter().map(|drive| drive.volume.record_bytes_max()).min()
     }
 
     /// Bytes of memory that the index of what is on the disks takes.
@@ -256,6 +279,16 @@ impl DiskTier {
     }
 }
 
+fn open_volume(
+    disk: &Disk,
+    device: impl Fn(&Disk) -> io::Result<Arc<dyn Device>>,
+) -> Result<Volume, DiskError> {
+    let path = || disk.path.clone();
+    let device = device(disk).map_err(|source| DiskError::Device { path: path(), source })?;
+    let options = VolumeOptions { size: disk.size, region: None };
+    Volume::open(device, options).map_err(|source| DiskError::Volume { path: path(), source })
+}
+
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_string()).spawn(run).map(drop)
 }
@@ -266,6 +299,11 @@ impl DiskTier {
     /// Whether there is an object under this key. Takes no input or output.
     pub fn contains(&self, key: &str) -> bool {
         self.place(key).is_some_and(|drive| drive.contains(key))
+    }
+
+    /// Counts a hit in memory of the object under this key for it on disk, too; says whether it is there.
+    pub fn touch(&self, key: &str) -> bool {
+        self.place(key).is_some_and(|drive| drive.touch(key))
     }
 
     /// Whether the disk that this key belongs to can take more without evicting anything.

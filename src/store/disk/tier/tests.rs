@@ -404,7 +404,7 @@ async fn a_site_is_held_to_its_quota_and_others_are_not() {
 async fn what_the_disk_cannot_take_is_refused_with_its_reason() {
     let bench = Bench::new(1);
     let tier = bench.open();
-    let most = usize::try_from(tier.object_bytes_max()).unwrap();
+    let most = usize::try_from(tier.object_bytes_max().unwrap()).unwrap();
     let long = "k".repeat(KEY_BYTES_MAX + 1);
     let meta = Bytes::from(vec![0; META_BYTES_MAX + 1]);
     for refused in [write("a", 1, most), write(&long, 1, 1), Write { meta, ..write("a", 1, 1) }] {

@@ -210,9 +210,7 @@ fn default_region(size: u64) -> u64 {
     let near = (size / 64).max(REGION_FOR_SEGMENTS.min(size / 16)).max(1);
     let below = 1 << near.ilog2();
     let nearest: u64 = if near - below > below / 2 { below * 2 } else { below };
-    // As many as a volume has at least must fit, with the superblock.
-    let fitting = if REGIONS_MIN * nearest + SUPERBLOCK_BYTES > size { nearest / 2 } else { nearest };
-    fitting.clamp(REGION_DEFAULT_MIN, REGION_DEFAULT_MAX)
+    nearest.clamp(REGION_DEFAULT_MIN, REGION_DEFAULT_MAX)
 }
 
 fn region_count(size: u64, region: u64) -> u16 {

@@ -48,7 +48,7 @@ fn many_objects_of_one_append_are_all_there_the_later_of_one_key() {
 fn what_cannot_be_stored_is_refused_with_its_reason() {
     let place = Place::small();
     let volume = place.open();
-    let refused = put(&volume, "1 /large", 0, 32 * 1024).unwrap_err();
+    let refused = put(&volume, "1 /large", 0, 24 * 1024).unwrap_err();
     assert!(refused.to_string().contains("three eighths of a region"), "{refused}");
     assert!(matches!(put(&volume, "", 0, 1), Err(AppendError::Key(0))));
     let long = "k".repeat(KEY_BYTES_MAX + 1);

@@ -29,6 +29,7 @@ use prometheus::core::Collector;
 use prometheus::{IntCounter, IntGauge, Opts, Registry};
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
+use tokio::sync::Semaphore;
 
 use crate::key::Key;
 
@@ -55,6 +56,9 @@ const TYPICAL_OBJECT_BYTES: u64 = 256 * 1024;
 /// How long a fill waits for memory that slow readers of evicted objects hold.
 pub const MEMORY_WAIT: Duration = Duration::from_secs(30);
 
+/// How often a fill that waits for memory tries to evict again.
+const EVICT_AGAIN: Duration = Duration::from_millis(50);
+
 /// The memory tier.
 pub struct Store {
     index: Cache<u128, Arc<Object>, Charge, BuildHasherDefault<KeyIsHash>, Evictions>,
@@ -67,6 +71,8 @@ pub struct Store {
     accounts: Accounts,
     /// The tier under the memory.
     disk: Option<Arc<DiskTier>>,
+    /// Fills that may wait for room before a disk's writer.
+    room_waiters: Semaphore,
     /// What the index of the disks takes of the memory.
     disk_index: Mutex<Reservation>,
     /// Keys fetched of late: those fetched again are worth disk space. None: so is every key.
@@ -172,6 +178,7 @@ impl Store {
         let budget = Budget::new(memory);
         Store {
             index,
+            room_waiters: Semaphore::new(tiers::ROOM_WAITERS_MAX),
             disk_index: Mutex::new(budget.take(0)),
             budget,
             turn: tokio::sync::Mutex::new(()),
@@ -265,7 +272,9 @@ impl Store {
             if let Some(reservation) = self.take_evicting(bytes) {
                 return Some(reservation);
             }
-            if tokio::time::timeout_at(deadline, freed).await.is_err() {
+            // An object that has become complete meanwhile can be evicted, and gives nothing back by itself.
+            let again = tokio::time::Instant::now() + EVICT_AGAIN;
+            if tokio::time::timeout_at(again.min(deadline), freed).await.is_err() && again >= deadline {
                 self.metrics.shed.inc();
                 return None;
             }
@@ -300,12 +309,15 @@ impl Store {
     /// Has the index evict what is least wanted in one shard: it gets an object that needs the missing bytes beyond
     /// what the shard has free, and that goes at once.
     fn make_room(&self, bytes: u64) {
-        let free = self.budget.total().saturating_sub(self.budget.used());
+        // More may be used than there is: the disks' index takes what it needs.
+        let missing = (self.budget.used() + bytes).saturating_sub(self.budget.total());
         let idle = self.index.capacity().saturating_sub(self.index.weight()) / self.index.num_shards() as u64;
-        let weight = (idle + bytes.saturating_sub(free)).min(self.index.shard_capacity());
-        let place = u128::from(self.filler.fetch_add(1, Ordering::Relaxed));
-        // Spread over the shards: the index takes the middle bits of the key for the shard.
-        let hash = place.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835) | 1;
+        let weight = (idle + missing).min(self.index.shard_capacity());
+        let place = self.filler.fetch_add(1, Ordering::Relaxed);
+        // One shard after the other: the index takes the bits from the 32nd on for the shard. One of them has no more
+        // free than all have on average, so a round over all of them evicts what is missing.
+        let shard = place % self.index.num_shards() as u64;
+        let hash = u128::from(shard << 32 | place & u64::from(u32::MAX));
         self.index.insert(hash, Arc::new(storage::filler(hash, weight)));
         self.index.remove(&hash);
     }

@@ -149,7 +149,10 @@ pub fn end_to_end(received: &ResponseHeader) -> ResponseHeader {
             || named.contains(name)
             || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authenticate");
         if !hop {
-            parts.headers.append(name.clone(), value.clone());
+            // Copied: a received value shares the whole buffer that the header was read into.
+            parts
+                .headers
+                .append(name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap_or(value.clone()));
         }
     }
     ResponseHeader::from(parts)

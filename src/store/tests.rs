@@ -129,3 +129,19 @@ async fn a_write_that_is_dropped_breaks_its_readers_and_is_not_kept() {
     assert!(hit.read_body().await.is_err());
     assert!(store.get(key.hash, &key.text).is_none());
 }
+
+/// The disks' index grows in steps, and takes what it needs: objects make room for it.
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_beyond_the_budget_is_made_up_for_by_evictions() {
+    let store = store(64 * MIB);
+    for place in 0..1000 {
+        write(store, place, 60_000).await.unwrap();
+    }
+    let index = store.budget().take(16 * MIB);
+    assert!(store.budget().used() > store.budget().total());
+    let waited = tokio::time::Instant::now();
+    write(store, 1000, 60_000).await.unwrap();
+    assert!(waited.elapsed() < MEMORY_WAIT, "nobody gives anything back");
+    assert!(store.budget().used() <= store.budget().total());
+    drop(index);
+}

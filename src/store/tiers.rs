@@ -25,6 +25,12 @@ const FIRST_READ_BYTES: u64 = 1024 * 1024 + 128 * 1024;
 /// meanwhile, and nobody waits for it.
 pub const ROOM_WAIT: Duration = Duration::from_secs(5);
 
+/// What the disks' index counts for, in percent of its tables: the allocator keeps some of those that it has outgrown.
+const INDEX_PERCENT: u64 = 125;
+
+/// Fills that wait for such room at once, at most; the object of a further one goes to disk when it is wanted again.
+pub(super) const ROOM_WAITERS_MAX: usize = 256;
+
 /// What an object in memory has to do with the disk.
 #[derive(Debug, Default)]
 pub struct DiskMark(AtomicU8);
@@ -155,7 +161,8 @@ impl Store {
     /// more, so that objects can be fetched in any case.
     pub(super) fn count_disk_index(&self) {
         let Some(disk) = &self.disk else { return };
-        let bytes = disk.index_bytes().min(self.budget.total() / 100 * INDEX_SHARE_PERCENT);
+        let bytes =
+            (disk.index_bytes() / 100 * INDEX_PERCENT).min(self.budget.total() / 100 * INDEX_SHARE_PERCENT);
         let mut held = self.disk_index.lock();
         match bytes.checked_sub(held.bytes()) {
             Some(more) => held.absorb(self.budget.take(more)),
@@ -192,6 +199,7 @@ impl Store {
 
     /// Offers an object to the disk, and waits for room there, up to [`ROOM_WAIT`].
     async fn write_behind(&self, disk: &DiskTier, object: &Object) {
+        let Ok(_waiting) = self.room_waiters.try_acquire() else { return };
         let Some(write) = claim(object) else { return };
         if disk.offer_within(write, ROOM_WAIT).await == Offered::Shed(Reason::QueueFull) {
             object.disk.wait_again();

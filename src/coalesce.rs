@@ -202,7 +202,7 @@ impl Coalescer {
     fn abandon(&self, flight: &Arc<Flight>) -> bool {
         let mut flights = self.shard(flight.key.hash).lock();
         // Tickets are handed out under the same lock.
-        if !flight.is_deserted() {
+        if flight.has_tickets() {
             return false;
         }
         if flights.get(&flight.key.hash).is_some_and(|held| Arc::ptr_eq(held, flight)) {
@@ -246,6 +246,17 @@ impl Flight {
         self.state.send_replace(state);
     }
 
+    /// Publishes an end that says nothing to those who have been given a stale object already.
+    fn publish_unless_recalled(&self, end: State) {
+        self.state.send_if_modified(|state| {
+            let open = !matches!(state, State::Recalled(_));
+            if open {
+                *state = end;
+            }
+            open
+        });
+    }
+
     /// Whether more than one request has wanted it.
     fn was_joined(&self) -> bool {
         self.joined.load(Ordering::Relaxed)
@@ -253,7 +264,24 @@ impl Flight {
 
     /// Whether nobody wants it any more.
     fn is_deserted(&self) -> bool {
-        !self.background && self.tickets.load(Ordering::Acquire) == 0
+        !self.background && !self.has_tickets()
+    }
+
+    fn has_tickets(&self) -> bool {
+        self.tickets.load(Ordering::Acquire) > 0
+    }
+
+    /// Resolves once no request holds a ticket, whoever the fetch belongs to.
+    async fn tickets_gone(&self) {
+        loop {
+            let deserted = self.deserted.notified();
+            tokio::pin!(deserted);
+            deserted.as_mut().enable();
+            if !self.has_tickets() {
+                return;
+            }
+            deserted.await;
+        }
     }
 
     /// Resolves once nobody wants it any more.

@@ -208,6 +208,10 @@ impl Store {
         self.watch(&object);
         let account = self.accounts.of(object.key.site()).map(Arc::clone);
         let hash = object.key.hash;
+        // The index tells of a replaced object as of an evicted one.
+        if let Some(replaced) = self.index.peek(&hash).filter(|held| !Arc::ptr_eq(held, &object)) {
+            replaced.disk.supersede();
+        }
         self.index.insert(hash, object);
         if let Some(account) = account {
             account.keep(hash, |hash| self.index.peek(&hash).is_some());
@@ -224,6 +228,9 @@ impl Store {
     pub fn remove(&self, hash: u128, text: &str) -> bool {
         let on_disk = |text: &str| self.disk.as_ref().is_some_and(|disk| disk.remove(text));
         let removed = self.index.remove(&hash);
+        if let Some((_, object)) = &removed {
+            object.disk.supersede();
+        }
         if let Some(sliced) = removed.as_ref().and_then(|(_, object)| object.body.as_sliced()) {
             for slice in sliced.keys(text) {
                 self.index.remove(&slice.hash);
@@ -310,7 +317,7 @@ impl Store {
     /// what the shard has free, and that goes at once.
     fn make_room(&self, bytes: u64) {
         // More may be used than there is: the disks' index takes what it needs.
-        let missing = (self.budget.used() + bytes).saturating_sub(self.budget.total());
+        let missing = self.budget.used().saturating_add(bytes).saturating_sub(self.budget.total());
         let idle = self.index.capacity().saturating_sub(self.index.weight()) / self.index.num_shards() as u64;
         let weight = (idle + missing).min(self.index.shard_capacity());
         let place = self.filler.fetch_add(1, Ordering::Relaxed);
@@ -358,7 +365,9 @@ impl Lifecycle<u128, Arc<Object>> for Evictions {
     type RequestState = Vec<Evicted>;
 
     fn on_evict(&self, state: &mut Self::RequestState, _key: u128, object: Arc<Object>) {
-        self.count.inc();
+        if !object.disk.is_superseded() {
+            self.count.inc();
+        }
         state.push(Evicted { object, disk: self.disk.clone() });
     }
 }

@@ -158,16 +158,18 @@ impl Fill<'_> {
         cache.cache_found(meta, hit, HitStatus::Expired);
         let known =
             |object: &Arc<Object>| self.job.stale.as_ref().is_some_and(|stale| Arc::ptr_eq(stale, object));
-        // A body that is not kept has streamed past.
-        let held = held.filter(|held| !known(&held.object) && held.object.body.is_readable_from_start())?;
+        // A body that grows belongs to another fetch of this key, and ends with that.
+        let whole =
+            |held: &Recalled| held.rest.is_some() || held.version.is_some() || held.object.body.is_complete();
+        let held = held.filter(|held| !known(&held.object) && whole(held))?;
         if held.version.is_none() { Some(held) } else { self.recall_head(held).await }
     }
 
     async fn fetch_or_fail(&self, cache: &mut HttpCache) {
         // Boxed: its state is large.
         if let Err(failure) = Box::pin(self.fetch(cache)).await {
-            let bridge = self.job.stale.as_ref().filter(|_| self.held_bridges_error());
-            self.flight.publish(State::Failed(failure, bridge.map(Arc::clone)));
+            let bridge = self.job.stale.as_ref().filter(|_| self.held_bridges_error()).map(Arc::clone);
+            self.flight.publish_unless_recalled(State::Failed(failure, bridge));
         }
     }
 
@@ -300,7 +302,11 @@ impl Fill<'_> {
             Verdict::Keep(header, lifetime) => (header, lifetime, true),
             Verdict::Pass(header, _) => (header, spent(self.coalescer.clock.now()), false),
         };
-        if kept && cache.phase() == CachePhase::Stale {
+        // Another fetch may have put another version there meanwhile: its body is not what the origin has confirmed.
+        let key = &self.flight.key;
+        let held = self.coalescer.store.get(key.hash, &key.text);
+        let same = held.is_some_and(|held| held.body.is_same(&stale.body));
+        if kept && same && cache.phase() == CachePhase::Stale {
             let disk = self.disk_admission(header.status, stale.kind, &lifetime);
             let admission = Admission { kind: stale.kind, lifetime, disk, reservation: Arc::default() };
             if let Err(error) = cache.revalidate_cache_meta(cache_meta((*header).clone(), admission)).await {
@@ -370,6 +376,8 @@ impl Fill<'_> {
             // Small, and here already: readers find it complete.
             self.flight.publish(State::Answered(Arc::clone(&object)));
         }
+        // Whoever comes from now on finds it in the store, or that it has been removed.
+        self.coalescer.land(self.flight);
         store.admit_to_disk(&object, disk).await;
         if self.flight.was_joined() {
             store.wanted_again(&object);
@@ -523,7 +531,7 @@ impl Fill<'_> {
     /// Resolves once the fetch has left the table for want of anybody who wants it.
     async fn abandoned(&self) {
         loop {
-            self.flight.desertion().await;
+            self.flight.tickets_gone().await;
             if self.coalescer.abandon(self.flight) {
                 return;
             }

@@ -367,6 +367,7 @@ impl Fill<'_> {
                 return Ok(());
             }
         }
+        // The flight stays until the disk has the slice: it may leave memory meanwhile, and is not to be fetched twice.
         self.finish_write(&mut cache).await;
         self.coalescer.store.admit_to_disk(&object, disk).await;
         Ok(())

@@ -195,7 +195,7 @@ pub(super) struct Limits {
     pub(super) object_share: u8,
     /// Length beyond which an object is kept in slices of 1MiB, each fetched when it is asked for, where its origin
     /// takes byte ranges and tells versions apart by a strong `ETag` or a `Last-Modified`. So is an object of more than
-    /// 1MiB that is first asked for by a range. At least 1MiB.
+    /// 1MiB that is first asked for by a range. At least 1MiB. What is longer than 64GiB streams through `window`.
     pub(super) slice_above: Size,
     /// Part of a large or uncacheable body held between origin and viewer. At least 256KiB, at most a quarter of
     /// `store.memory`; where the default is more than that, it is that quarter.

@@ -26,10 +26,13 @@ pub struct Account {
     kept: Mutex<Kept>,
 }
 
-/// Hashes of the keys of objects that were kept, oldest first; some may have gone.
+/// Objects that were kept, oldest first, by the hash of their key and a number; some may have gone or been replaced.
 #[derive(Debug, Default)]
 struct Kept {
-    queue: VecDeque<u128>,
+    queue: VecDeque<(u128, u64)>,
+    /// The number of the newest object of each key.
+    newest: HashMap<u128, u64>,
+    next: u64,
     /// Length of the queue at which those that have gone are taken out.
     searched_at: usize,
 }
@@ -64,9 +67,13 @@ impl Account {
     /// Notes an object that is kept. `is_held` tells whether the object of a hash is still there.
     pub(super) fn keep(&self, hash: u128, is_held: impl Fn(u128) -> bool) {
         let mut kept = self.kept.lock();
-        kept.queue.push_back(hash);
+        let kept = &mut *kept;
+        kept.next += 1;
+        kept.queue.push_back((hash, kept.next));
+        kept.newest.insert(hash, kept.next);
         if kept.queue.len() > kept.searched_at.max(QUEUE_SEARCHED_FROM) {
-            kept.queue.retain(|hash| is_held(*hash));
+            kept.newest.retain(|hash, _| is_held(*hash));
+            kept.queue.retain(|(hash, number)| kept.newest.get(hash) == Some(number));
             kept.searched_at = 2 * kept.queue.len();
         }
     }
@@ -76,7 +83,14 @@ impl Account {
         if self.bytes.load(Ordering::Acquire) <= self.bytes_max {
             return None;
         }
-        self.kept.lock().queue.pop_front()
+        let mut kept = self.kept.lock();
+        while let Some((hash, number)) = kept.queue.pop_front() {
+            if kept.newest.get(&hash) == Some(&number) {
+                kept.newest.remove(&hash);
+                return Some(hash);
+            }
+        }
+        None
     }
 }
 
@@ -105,5 +119,21 @@ mod tests {
             account.keep(hash, |held| hash - held < 10);
         }
         assert!(account.kept.lock().queue.len() <= QUEUE_SEARCHED_FROM + 1);
+    }
+
+    #[test]
+    fn an_object_that_is_kept_again_and_again_is_the_newest_and_stands_there_once() {
+        let account = Account::new(100);
+        account.keep(1, |_| true);
+        for _ in 0..100_000 {
+            account.keep(2, |_| true);
+        }
+        assert!(account.kept.lock().queue.len() <= QUEUE_SEARCHED_FROM + 1);
+        account.keep(3, |_| true);
+        account.add(150);
+        assert_eq!(
+            [account.next_to_go(), account.next_to_go(), account.next_to_go()],
+            [Some(1), Some(2), Some(3)]
+        );
     }
 }

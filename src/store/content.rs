@@ -79,6 +79,15 @@ impl From<Arc<Body>> for Content {
 }
 
 impl Content {
+    /// Whether both are the very same bytes: one body, or slices of one head.
+    pub fn is_same(&self, other: &Content) -> bool {
+        match (self, other) {
+            (Content::Whole(one), Content::Whole(other)) => Arc::ptr_eq(one, other),
+            (Content::Sliced(one), Content::Sliced(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// The body, where there is one.
     pub fn as_whole(&self) -> Option<&Arc<Body>> {
         match self {

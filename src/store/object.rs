@@ -131,5 +131,6 @@ pub fn charge(key: &Key, header: &ResponseHeader, body_len: u64) -> u64 {
     };
     // The header is held twice when it is made ready for hits.
     let header_bytes: u64 = header.headers.iter().map(field).sum();
-    OVERHEAD_BYTES + key.text.len() as u64 + 2 * header_bytes + body_len
+    // An origin may claim any length.
+    (OVERHEAD_BYTES + key.text.len() as u64 + 2 * header_bytes).saturating_add(body_len)
 }

@@ -42,6 +42,9 @@ const WAITING: u8 = 1;
 /// It has been offered to the disk, or came from there.
 const OFFERED: u8 = 2;
 
+/// Another one has taken its place, or it has been removed: it goes nowhere.
+const SUPERSEDED: u8 = 3;
+
 impl DiskMark {
     /// The mark of an object that the disk may keep.
     pub fn waiting() -> DiskMark {
@@ -69,7 +72,16 @@ impl DiskMark {
 
     /// Takes the offer back: the next request makes it again.
     fn wait_again(&self) {
-        self.0.store(WAITING, Ordering::Release);
+        let _ = self.0.compare_exchange(OFFERED, WAITING, Ordering::AcqRel, Ordering::Relaxed);
+    }
+
+    /// Keeps it off the disk from now on.
+    pub(super) fn supersede(&self) {
+        self.0.store(SUPERSEDED, Ordering::Release);
+    }
+
+    pub(super) fn is_superseded(&self) -> bool {
+        self.0.load(Ordering::Acquire) == SUPERSEDED
     }
 
     /// The same mark for an object that takes this one's place around the same body.
@@ -102,6 +114,14 @@ pub(super) fn save(disk: &DiskTier, object: &Object) {
     if let Some(write) = absent.then(|| write_of(object)).flatten() {
         // What is shed is counted by the disk.
         disk.offer(write);
+        take_back_if_superseded(disk, object);
+    }
+}
+
+/// An object may have been removed or replaced while it was offered: then it does not stay on disk.
+fn take_back_if_superseded(disk: &DiskTier, object: &Object) {
+    if object.disk.is_superseded() {
+        disk.remove(&object.key.text);
     }
 }
 
@@ -199,11 +219,18 @@ impl Store {
 
     /// Offers an object to the disk, and waits for room there, up to [`ROOM_WAIT`].
     async fn write_behind(&self, disk: &DiskTier, object: &Object) {
-        let Ok(_waiting) = self.room_waiters.try_acquire() else { return };
+        let Ok(_waiting) = self.room_waiters.try_acquire() else {
+            if object.disk.is_waiting() {
+                // What stands there is older.
+                disk.remove(&object.key.text);
+            }
+            return;
+        };
         let Some(write) = claim(object) else { return };
         if disk.offer_within(write, ROOM_WAIT).await == Offered::Shed(Reason::QueueFull) {
             object.disk.wait_again();
         }
+        take_back_if_superseded(disk, object);
     }
 
     /// Tells the disk of an object that is hit in memory, now and then: what is hot here is not to be evicted there, and
@@ -222,6 +249,7 @@ impl Store {
         if disk.offer(write) == Offered::Shed(Reason::QueueFull) {
             object.disk.wait_again();
         }
+        take_back_if_superseded(disk, object);
     }
 
     /// Tells the disk that an object's header or lifetime has changed and its body has not.

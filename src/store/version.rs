@@ -13,6 +13,10 @@ use xxhash_rust::xxh3::Xxh3;
 /// a second of the change, there may be two versions of one date.
 const DATE_SETTLED: Duration = Duration::from_secs(1);
 
+/// Length of the largest object that is kept in slices, in bytes: an origin may claim any, and what is done for each of
+/// its slices must end. A larger one streams through a window.
+pub const SLICED_BYTES_MAX: u64 = 64 << 30;
+
 /// A version: what its parts have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
@@ -26,7 +30,7 @@ impl Version {
     /// The version that an answer with these fields has, received at `now`, of a whole of `len` bytes. None: nothing in
     /// it tells versions apart, or its bytes are coded.
     pub fn of(headers: &HeaderMap, len: u64, now: SystemTime) -> Option<Version> {
-        if headers.contains_key(CONTENT_ENCODING) {
+        if headers.contains_key(CONTENT_ENCODING) || len > SLICED_BYTES_MAX {
             return None;
         }
         let tag = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));

@@ -281,3 +281,17 @@ async fn a_blocking_reload_is_one_origin_request_for_all() {
     }
     assert_eq!(origin.requests("/live.m3u8"), 2);
 }
+
+/// A fetch in the background whose answer is not kept has no reader, and never will have one that matters.
+#[tokio::test]
+async fn a_refresh_that_cannot_be_kept_is_given_up() {
+    const PATH: &str = "/seg/refresh.m4s";
+    let origin = Origin::start().await;
+    let old = Answer::ok("old").cache_control("max-age=0, stale-while-revalidate=600");
+    let unkept = Answer::ok(content(1, 32 << 20)).cache_control("no-store");
+    origin.on_each(PATH, vec![old, unkept]);
+    let edge = Setup::before(&origin).limits("window = \"256KiB\"").start().await;
+    assert_eq!(edge.get(PATH).await.outcome(), "miss");
+    assert_eq!(edge.get(PATH).await.outcome(), "hit_stale");
+    origin.await_departed(PATH, 1).await;
+}

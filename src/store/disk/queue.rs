@@ -225,7 +225,8 @@ impl Queue {
         let mut state = self.state.lock();
         let waiting = state.entries.get(key).map(|entry| (entry.job.clone(), entry.in_hand));
         let job = match waiting {
-            Some((Job::Write(write), false)) => Job::Write(Arc::new(Queued {
+            // Also one in the writer's hand: what is on disk until that is done is older.
+            Some((Job::Write(write), _)) => Job::Write(Arc::new(Queued {
                 key: Arc::clone(&write.key),
                 site: write.site,
                 meta,

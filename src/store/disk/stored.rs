@@ -159,13 +159,13 @@ impl OnDisk {
 impl Drive {
     /// The object under this key. None also when the disk does not answer in time.
     pub(super) async fn find(self: &Arc<Self>, key: &str) -> Option<Stored> {
-        let newer = match self.queue.look_up(key) {
-            Waiting::Removed => return None,
-            Waiting::Write(write) => return Some(Stored::waiting(&write)),
-            Waiting::Refresh(meta) => Some(meta),
-            Waiting::Nothing => None,
-        };
         for _ in 0..LOOK_UPS_MAX {
+            let newer = match self.queue.look_up(key) {
+                Waiting::Removed => return None,
+                Waiting::Write(write) => return Some(Stored::waiting(&write)),
+                Waiting::Refresh(meta) => Some(meta),
+                Waiting::Nothing => None,
+            };
             let location = self.volume.find(key)?;
             let head = match self.volume.read_head(&location, key, true) {
                 Ok(head) => head,

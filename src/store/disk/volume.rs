@@ -87,6 +87,16 @@ struct Removals {
     barrier_unwritten: bool,
 }
 
+/// What is known when a removal is remembered.
+struct Added {
+    /// Whether there was room for it.
+    fits: bool,
+    /// The earlier removal of this key that waits.
+    earlier: Option<u64>,
+    /// Whether recovery runs: it may have met something to remove.
+    recovering: bool,
+}
+
 /// Where an object stands, as of its look-up.
 #[derive(Clone, Copy, Debug)]
 pub struct Location {
@@ -334,14 +344,14 @@ impl Volume {
         // The order matters: an append that this does not see takes a later number, and is newer than the removal.
         let sequence = self.next_sequence.fetch_add(1, Ordering::SeqCst);
         let may_be_unseen = self.appending.load(Ordering::SeqCst) || self.doubtful.load(Ordering::SeqCst);
-        let (keep, earlier) = self.removals.lock().add(hash, sequence);
+        let Added { fits, earlier, recovering } = self.removals.lock().add(hash, sequence);
         let removed = self.index.remove_if(hash, |found| found.record.generation < sequence);
         if let Some(found) = &removed {
             self.evicted(found, Eviction::Removed);
-        } else if !may_be_unseen {
+        } else if !may_be_unseen && !recovering {
             self.removals.lock().cancel(hash, sequence, earlier);
         }
-        if !keep {
+        if !fits {
             self.void_everything();
         }
         removed.is_some()
@@ -503,14 +513,14 @@ impl Volume {
 // === impl Removals ===
 
 impl Removals {
-    /// Remembers a removal. Whether there is room for it, and the earlier removal of this key that waits.
-    fn add(&mut self, hash: u128, sequence: u64) -> (bool, Option<u64>) {
+    /// Remembers a removal.
+    fn add(&mut self, hash: u128, sequence: u64) -> Added {
         let earlier = self.unwritten.insert(hash, sequence);
         if let Some(recovering) = &mut self.recovering {
             raise(recovering, hash, sequence);
         }
         let remembered = self.recovering.as_ref().map_or(0, HashMap::len).max(self.unwritten.len());
-        (remembered <= REMOVALS_MAX, earlier)
+        Added { fits: remembered <= REMOVALS_MAX, earlier, recovering: self.recovering.is_some() }
     }
 
     /// Forgets a removal of which nothing was there to remove, but not an `earlier` one of the same key that is not on

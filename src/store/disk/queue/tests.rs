@@ -71,18 +71,24 @@ fn a_removal_wins_over_the_write_in_hand_and_a_write_after_it_wins_over_the_remo
 }
 
 #[test]
-fn newer_metadata_joins_the_write_that_waits_and_follows_the_one_in_hand() {
+fn newer_metadata_joins_the_write_that_waits_or_is_in_hand_and_never_an_older_body() {
     let queue = Queue::new(1 << 20);
     queue.offer(write("a", 10)).unwrap();
     assert!(queue.refresh("a", Bytes::from_static(b"newer"), || false));
     let batch = queue.take();
     assert!(matches!(&batch.items[..], [Item { job: Job::Write(held), .. }] if *held.meta == *b"newer"));
     assert!(queue.refresh("a", Bytes::from_static(b"newest"), || false));
+    let is_newest = |held: &Queued| *held.meta == *b"newest" && held.body.len == 10;
+    assert!(
+        matches!(queue.look_up("a"), Waiting::Write(held) if is_newest(&held)),
+        "the volume may have an older one"
+    );
     queue.done(batch.items, |_| ());
-    assert!(matches!(queue.look_up("a"), Waiting::Refresh(meta) if *meta == *b"newest"));
     let batch = queue.take();
-    assert!(matches!(&batch.items[..], [Item { job: Job::Refresh(meta), .. }] if **meta == *b"newest"));
+    assert!(matches!(&batch.items[..], [Item { job: Job::Write(held), .. }] if is_newest(held)));
     queue.done(batch.items, |_| ());
+    assert!(queue.refresh("a", Bytes::from_static(b"once more"), || true));
+    assert!(matches!(queue.look_up("a"), Waiting::Refresh(meta) if *meta == *b"once more"));
     assert!(queue.refresh("unknown", Bytes::new(), || false));
     assert!(matches!(queue.look_up("unknown"), Waiting::Nothing), "nothing is kept of what the volume lacks");
 }

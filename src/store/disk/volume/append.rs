@@ -69,6 +69,8 @@ pub(super) struct Writer {
     /// Whether a region was begun since the volume was opened: older ones are not continued then.
     pub(super) began: bool,
     closed: bool,
+    /// The region that holds removals which may not stand on the disk itself yet.
+    unsynced: Option<u16>,
     superblock: Superblock,
     superblock_file: Arc<dyn DeviceFile>,
 }
@@ -162,10 +164,11 @@ impl Volume {
     /// [`AppendError`]; what was not written stays in the queue.
     pub fn flush_tombstones(&self) -> Result<(), AppendError> {
         let mut writer = self.writer.lock();
-        if self.write_removals(&mut writer)?
-            && let Some(open) = &writer.open
-        {
-            self.region_file(open.region)?.sync_data()?;
+        self.write_removals(&mut writer)?;
+        // They may have been written with an append, and not been synced.
+        if let Some(region) = writer.unsynced {
+            self.region_file(region)?.sync_data()?;
+            writer.unsynced = None;
         }
         Ok(())
     }
@@ -328,8 +331,8 @@ impl Volume {
         }
     }
 
-    /// Writes the removals that wait. Says whether there were any.
-    fn write_removals(&self, writer: &mut Writer) -> Result<bool, AppendError> {
+    /// Writes the removals that wait.
+    fn write_removals(&self, writer: &mut Writer) -> Result<(), AppendError> {
         if self.removals.lock().barrier_unwritten {
             self.write_barrier(writer)?;
         }
@@ -344,9 +347,11 @@ impl Volume {
             generation: Some(*sequence),
         });
         let results = self.write_records(writer, records);
-        let any = !results.is_empty();
-        results.into_iter().collect::<Result<Vec<u64>, _>>()?;
-        Ok(any)
+        if !results.is_empty() {
+            // Those before it were synced when they were sealed.
+            writer.unsynced = writer.open.as_ref().map(|open| open.region);
+        }
+        results.into_iter().collect::<Result<Vec<u64>, _>>().map(drop)
     }
 
     fn write_barrier(&self, writer: &mut Writer) -> Result<(), AppendError> {
@@ -361,9 +366,12 @@ impl Volume {
     }
 
     fn write_superblock(&self, writer: &mut Writer) -> Result<(), AppendError> {
-        writer.superblock.slot += 1;
-        writer.superblock.next_sequence = self.next_sequence.load(Ordering::SeqCst);
-        let written = write_superblock(&*writer.superblock_file, &writer.superblock)?;
+        let mut next = writer.superblock.clone();
+        next.slot += 1;
+        next.next_sequence = self.next_sequence.load(Ordering::SeqCst);
+        let written = write_superblock(&*writer.superblock_file, &next)?;
+        // Only now: after a failure the same slot is written again, and the other one stays whole.
+        writer.superblock = next;
         self.stats.written_bytes.fetch_add(written, Ordering::Relaxed);
         Ok(())
     }
@@ -474,7 +482,7 @@ impl Volume {
 
 impl Writer {
     pub(super) fn new(superblock: Superblock, superblock_file: Arc<dyn DeviceFile>) -> Writer {
-        Writer { open: None, began: false, closed: false, superblock, superblock_file }
+        Writer { open: None, began: false, closed: false, unsynced: None, superblock, superblock_file }
     }
 
     /// Whether a region found at start may be continued.

@@ -77,7 +77,7 @@ pub struct Flight {
     deserted: Notify,
     /// Whether a second request has joined it.
     joined: AtomicBool,
-    /// Nobody asked for it: it goes on without tickets.
+    /// It goes on without tickets: a refresh that nobody waits for, or a slice.
     background: bool,
 }
 

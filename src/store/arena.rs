@@ -5,7 +5,8 @@
 //! The file is sparse and as long as it will ever be; a chunk takes a slot of [`CHUNK_BYTES`] of it, and the pages that
 //! it fills. What a slot holds never changes: it is written before anybody reads it, by `pwrite` alone. Pages handed to
 //! a socket stay in use there after the call, so a slot is never written over: its pages are taken out of the file
-//! first, and sockets keep the old ones until their bytes have been read.
+//! first, and sockets keep the old ones until their bytes have been read. That holds as long as the system gives such files
+//! no huge pages; nothing moves here while it does.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};

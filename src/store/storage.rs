@@ -136,10 +136,11 @@ impl Storage for Store {
         key: &CacheKey,
         _trace: &SpanHandle,
     ) -> Result<Option<(CacheMeta, HitHandler)>> {
-        if let Some(object) = self.look_up(u128::from_be_bytes(key.primary_bin())) {
+        let key = key_of(key)?;
+        if let Some(object) = self.look_up(key.hash).filter(|held| held.key.text == key.text) {
             return Ok(Some(found(Recalled { object, version: None, rest: None })));
         }
-        Ok(self.recall(&key_of(key)?).await.map(found))
+        Ok(self.recall(&key).await.map(found))
     }
 
     async fn lookup_streaming_write(

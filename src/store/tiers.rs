@@ -41,7 +41,6 @@ const MEMORY_ONLY: u8 = 0;
 const WAITING: u8 = 1;
 /// It has been offered to the disk, or came from there.
 const OFFERED: u8 = 2;
-
 /// Another one has taken its place, or it has been removed: it goes nowhere.
 const SUPERSEDED: u8 = 3;
 
@@ -220,7 +219,7 @@ impl Store {
     /// Offers an object to the disk, and waits for room there, up to [`ROOM_WAIT`].
     async fn write_behind(&self, disk: &DiskTier, object: &Object) {
         let Ok(_waiting) = self.room_waiters.try_acquire() else {
-            if object.disk.is_waiting() {
+            if object.disk.is_waiting() && disk.contains(&object.key.text) {
                 // What stands there is older.
                 disk.remove(&object.key.text);
             }

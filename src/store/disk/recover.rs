@@ -27,7 +27,7 @@ pub struct Recovered {
     pub torn: u64,
     /// Regions that the device did not let be read, or finished after a kill.
     pub unreadable_regions: u64,
-    /// The first error of the device.
+    /// The first error of the device, or of writing the removals that waited for the end.
     pub error: Option<String>,
     /// Whether it was stopped before its end.
     pub stopped: bool,

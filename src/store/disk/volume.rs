@@ -35,8 +35,8 @@ pub use open::{
     REGION_BYTES_MAX, REGION_BYTES_MIN, REGIONS_MAX, REGIONS_MIN, SIZE_BYTES_MIN, VolumeError, VolumeOptions,
 };
 
-/// Removals that wait for their tombstones to be written, at most, and removals remembered during recovery, at most.
-/// Beyond it the whole volume is cleared: a removed object never comes back.
+/// Removals that wait for their tombstones to be written, at most, or, while recovery runs, are remembered with those that
+/// it finds. A removal beyond it clears the whole volume: a removed object never comes back.
 pub const REMOVALS_MAX: usize = 256 * 1024;
 
 /// One volume.

@@ -264,6 +264,17 @@ impl Edge {
         self.access_lines()
     }
 
+    /// Waits until the node has written a line of its own with this message.
+    pub async fn await_said(&self, message: &str) {
+        let said = || self.process.stderr_json().iter().any(|line| line["message"] == message);
+        eventually(message, said).await;
+    }
+
+    /// Waits until the node knows all that its disks hold from before.
+    pub async fn await_recovered(&self) {
+        self.await_said("disk is recovered").await;
+    }
+
     /// Everything the process wrote so far, on both outputs.
     pub fn everything_written(&self) -> String {
         let stdout = self.process.stdout.lock().expect("lines").join("\n");

@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-bench demo test bench fmt
+.PHONY: help setup setup-bench demo test bench conformance fmt
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## Check for the tools that building and testing need, and install those that are missing
 	@scripts/setup.sh
@@ -24,6 +24,10 @@ test: setup ## Formatting, lints, unit, integration and browser tests: what has 
 bench: setup-bench ## Measure the node beside nginx on this machine
 	$(CARGO) build --release --workspace --locked
 	@exec target/release/forebay-loadtest bench all --forebay target/release/forebay
+
+conformance: setup ## Run the public suite of tests for HTTP caches against the node, and count what it meets
+	$(CARGO) build --release -p forebay --locked
+	@scripts/conformance.sh target/release/forebay
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

@@ -2,9 +2,12 @@
 //!
 //! Decides paths, answers and who may ask. It serves a private address with a small server of its own ([`server`]), apart
 //! from viewers' traffic; it is started by `forebay serve`. Health answers are open, since load balancers carry no
-//! credential; everything else needs the bearer token where one is configured.
+//! credential; the hook for purges checks signatures of its own; everything else needs the bearer token where one is
+//! configured.
 
 mod access;
+mod explain;
+mod purge;
 pub mod readiness;
 pub mod server;
 
@@ -23,7 +26,10 @@ use serde_json::json;
 use crate::config::model::Secret;
 use crate::observe::Metrics;
 use crate::observe::metrics::CONTENT_TYPE;
+use crate::purge::Purger;
+use crate::purge::hook::Hook;
 
+pub use explain::Explained;
 pub use readiness::Readiness;
 pub use server::serve;
 
@@ -45,6 +51,12 @@ pub struct AdminState {
     pub drain: Arc<dyn Fn() + Send + Sync>,
     /// Called at `POST /cache/clear`; resolves when the store is empty, or says why it is not.
     pub clear: Clear,
+    /// Does what `POST /purge` and the hook ask for.
+    pub purger: Arc<Purger>,
+    /// Checks what is sent to `POST /purge/hook`; None: nothing is taken there.
+    pub hook: Option<Hook>,
+    /// What is told at `GET /explain`.
+    pub explained: Explained,
     /// Called before each rendering of the metrics, so that gauges are set.
     pub collectors: Vec<Box<dyn Fn() + Send + Sync>>,
 }
@@ -54,7 +66,10 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/metrics", "metrics in the Prometheus text format"),
     ("GET", "/healthz", "200 while the process is alive"),
     ("GET", "/readyz", "200 while the node should get traffic, 503 otherwise"),
+    ("GET", "/explain", "why a request is answered as it is: ?url=URL"),
     ("POST", "/cache/clear", "remove everything from memory and disks"),
+    ("POST", "/purge", "expire or remove objects by URL, prefix, tag, site, or all"),
+    ("POST", "/purge/hook", "the same, signed by a key of purge.hook"),
     ("POST", "/drain", "stop getting traffic, finish what is under way, end"),
 ];
 
@@ -65,12 +80,15 @@ pub fn router(state: AdminState) -> Router {
     let guarded = Router::new()
         .route("/", get(index))
         .route("/metrics", get(metrics))
+        .route("/explain", get(explain::get))
         .route("/cache/clear", post(clear))
+        .route("/purge", post(purge::purge))
         .route("/drain", post(drain))
         .route_layer(from_fn_with_state(guard, access::check));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
+        .route("/purge/hook", post(purge::hook))
         .merge(guarded)
         .fallback(|| async { error(StatusCode::NOT_FOUND, "no such path; GET / lists those there are") })
         .method_not_allowed_fallback(|| async {

@@ -1,7 +1,11 @@
 //! The command line: what was typed, and which function does it.
 
+pub mod admin;
 pub mod cache;
+mod cases;
 pub mod check;
+pub mod explain;
+pub mod purge;
 pub mod schema;
 pub mod serve;
 pub mod token;
@@ -32,9 +36,16 @@ enum Command {
         /// The configuration file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// File with requests and what is expected to become of them; exits 1 if one comes out otherwise.
+        #[arg(long, value_name = "CASES")]
+        cases: Option<PathBuf>,
     },
+    /// Tell why a request is answered as it is: site, rule, key, token, freshness.
+    Explain(Box<explain::ExplainArgs>),
     /// Inspect, verify or clear the cache on disk.
     Cache(cache::CacheArgs),
+    /// Have a running node expire or remove objects by URL, prefix, tag or site.
+    Purge(Box<purge::PurgeArgs>),
     /// Make, check and sign with viewers' tokens.
     Token(Box<token::TokenArgs>),
     /// Play an embedded live stream through a node, in the browser.
@@ -54,8 +65,10 @@ enum Command {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve { config } => serve::serve(&config),
-        Command::Check { file } => check::check(&file),
+        Command::Check { file, cases } => check::check(&file, cases.as_deref()),
+        Command::Explain(args) => explain::run(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::Purge(args) => purge::run(&args),
         Command::Token(args) => token::run(*args),
         Command::Demo(options) => serve::demo(options),
         Command::Schema => schema::schema(),

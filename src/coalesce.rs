@@ -2,25 +2,30 @@
 //!
 //! A fetch belongs to no viewer: it runs as a task of its own ([`fill`]), and everybody who wants its object, the one
 //! who started it included, holds a [`Ticket`]. Requests wait for the answer's header only; bytes reach them through
-//! the growing body. A key whose answers may not be shared is remembered, so that nobody queues behind it.
+//! the growing body. A key whose answers may not be shared is remembered, so that nobody queues behind it. Requests with
+//! `Authorization` share fetches among themselves alone: what the origin gives one of them may be nothing for others.
 
 pub mod fill;
 pub mod slices;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::HeaderName;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::asset::Kind;
 use crate::clock::Clock;
 use crate::config::model::Limits;
-use crate::key::Key;
+use crate::key::variant::primary_text;
+use crate::key::{Key, hash_of};
 use crate::store::{Object, Store};
 
 pub use fill::{Failure, Job};
@@ -29,11 +34,21 @@ pub use slices::Extent;
 /// Shards of the table of fetches in flight.
 const SHARDS: usize = 64;
 
-/// Keys remembered as uncacheable at most, and as not to be had in slices.
+/// Keys remembered as uncacheable at most, and as not to be had in slices, and as invalidated.
 const UNCACHEABLE_KEYS_MAX: usize = 65_536;
 
-/// Fetches in flight, by the hash of their key.
+/// What tells the place of fetches with `Authorization` from that of others of their key.
+const AUTHORIZED: u128 = 0x5A17_C0DE_0A07_4011_2E5E_21B0_77A1_9E0D;
+
+/// Fetches in flight, by their slot.
 type Shard = Mutex<HashMap<u128, Arc<Flight>>>;
+
+/// Answers of one site and kind that must have varied alike, one after the other, before the next one is expected to: a
+/// wrong guess keeps one answer many times.
+const VARIED_ALIKE: u32 = 4;
+
+/// Names of fields and answers in a row that named them, by site and kind.
+type Varied = HashMap<(Box<str>, Kind), (Arc<[HeaderName]>, u32)>;
 
 /// The fetches in flight.
 pub struct Coalescer {
@@ -47,6 +62,10 @@ pub struct Coalescer {
     uncacheable: Cache<u128, Instant>,
     /// Keys whose origin would not give the slices of what it had begun with, and until when that is remembered.
     unsliceable: Cache<u128, Instant>,
+    /// Keys that were invalidated, and when: a fetch that began before is not kept.
+    invalidated: Cache<u128, Instant>,
+    /// By which fields the last answer of a site and kind varied. As many as there are sites, times kinds.
+    varied: Mutex<Varied>,
 }
 
 /// What a fetch has come to.
@@ -60,6 +79,8 @@ pub enum State {
     Recalled(Arc<Object>),
     /// The origin has confirmed what was held.
     Confirmed(Arc<Object>),
+    /// Answers under its key vary, by what this marker says: each request has a key of its own.
+    Varies(Arc<Object>),
     /// Its answer is for the one who asked alone.
     Unshared(Arc<Object>),
     /// There is no answer; what was on disk may stand in for it.
@@ -70,6 +91,9 @@ pub enum State {
 #[derive(Debug)]
 pub struct Flight {
     key: Key,
+    /// Its place in the table.
+    slot: u128,
+    began: Instant,
     state: watch::Sender<State>,
     /// Requests that hold a ticket.
     tickets: AtomicUsize,
@@ -77,6 +101,12 @@ pub struct Flight {
     deserted: Notify,
     /// Whether a second request has joined it.
     joined: AtomicBool,
+    /// The part in the fetch that goes on with its answer under a variant's key, for the one who started this one.
+    next: Mutex<Option<Ticket>>,
+    /// Whether its key was invalidated while it was in the table: nothing of it is kept.
+    invalidated: AtomicBool,
+    /// Fields of its answer that are for the one who started it alone.
+    own: OnceLock<HeaderMap>,
     /// It goes on without tickets: a refresh that nobody waits for, or a slice.
     background: bool,
 }
@@ -85,7 +115,7 @@ pub struct Flight {
 #[derive(Debug)]
 pub struct Ticket {
     flight: Arc<Flight>,
-    /// Whether this request started the fetch.
+    /// Whether this request started the fetch: no purge that came before the request is later than the fetch.
     pub started: bool,
 }
 
@@ -117,64 +147,115 @@ impl Coalescer {
         let flights = (0..SHARDS).map(|_| Mutex::default()).collect();
         let uncacheable = Cache::new(UNCACHEABLE_KEYS_MAX);
         let unsliceable = Cache::new(UNCACHEABLE_KEYS_MAX);
-        Arc::new(Coalescer { store, clock, limits, disk_ttl_min, flights, uncacheable, unsliceable })
+        let invalidated = Cache::new(UNCACHEABLE_KEYS_MAX);
+        Arc::new(Coalescer {
+            store,
+            clock,
+            limits,
+            disk_ttl_min,
+            flights,
+            uncacheable,
+            unsliceable,
+            invalidated,
+            varied: Mutex::default(),
+        })
     }
 
-    /// Joins the fetch for this key, or starts it with the job that `job` makes. `seen` is what the caller found held.
+    /// Joins the fetch for this key, or starts it with the job that `job` makes. `seen` is what the caller found held;
+    /// `authorized` says that the request has `Authorization`.
     pub fn join(
         self: &Arc<Self>,
-        hash: u128,
-        text: &str,
+        key: &Key,
+        authorized: bool,
         seen: Option<&Arc<Object>>,
         job: impl FnOnce() -> Job,
     ) -> Joined {
-        if self.is_uncacheable(hash) {
-            let flight = Flight::new(Key { hash, text: text.into() }, false);
-            return Joined::Flight(self.launch(flight, job()));
+        let slot = slot_of(key.hash, authorized);
+        if self.is_uncacheable(slot) {
+            return Joined::Flight(self.launch(Flight::new(key.clone(), slot, false), job()));
         }
-        self.join_as(hash, text, seen, false, job)
+        self.join_as(key, slot, seen, false, job)
     }
 
-    /// Joins the fetch for this key, or starts it; one in the background goes on without tickets.
+    /// Joins the fetch in this slot, or starts it; one in the background goes on without tickets.
     fn join_as(
         self: &Arc<Self>,
-        hash: u128,
-        text: &str,
+        key: &Key,
+        slot: u128,
         seen: Option<&Arc<Object>>,
         background: bool,
         job: impl FnOnce() -> Job,
     ) -> Joined {
-        let mut flights = self.shard(hash).lock();
-        if let Some(flight) = flights.get(&hash).filter(|flight| &*flight.key.text == text) {
+        let mut flights = self.shard(slot).lock();
+        if let Some(flight) = flights.get(&slot).filter(|flight| flight.key.text == key.text) {
             if flight.tickets.load(Ordering::Acquire) >= self.limits.waiters {
                 return Joined::Full;
             }
             return Joined::Flight(Ticket::take(flight, false));
         }
         // A fetch leaves the table after its object has come into the store: look there again.
-        let landed = self.store.get(hash, text);
+        let landed = self.store.get(key.hash, &key.text).filter(|object| !object.is_purged());
         if let Some(object) = landed.filter(|object| !seen.is_some_and(|seen| Arc::ptr_eq(seen, object))) {
             return Joined::Landed(object);
         }
-        let flight = Flight::new(Key { hash, text: text.into() }, background);
-        flights.insert(hash, Arc::clone(&flight));
+        let flight = Flight::new(key.clone(), slot, background);
+        flights.insert(slot, Arc::clone(&flight));
         drop(flights);
         Joined::Flight(self.launch(flight, job()))
     }
 
     /// Fetches a key for this request alone.
     pub fn fetch_alone(self: &Arc<Self>, key: Key, job: Job) -> Ticket {
-        self.launch(Flight::new(key, false), job)
+        let slot = slot_of(key.hash, job.authorization.is_some());
+        self.launch(Flight::new(key, slot, false), job)
     }
 
     /// Starts a fetch that nobody waits for, unless one is in flight.
-    pub fn refresh(self: &Arc<Self>, hash: u128, text: &str, job: impl FnOnce() -> Job) {
-        let mut flights = self.shard(hash).lock();
-        if let Entry::Vacant(place) = flights.entry(hash) {
-            let flight = Flight::new(Key { hash, text: text.into() }, true);
+    pub fn refresh(self: &Arc<Self>, key: &Key, authorized: bool, job: impl FnOnce() -> Job) {
+        let slot = slot_of(key.hash, authorized);
+        let mut flights = self.shard(slot).lock();
+        if let Entry::Vacant(place) = flights.entry(slot) {
+            let flight = Flight::new(key.clone(), slot, true);
             place.insert(Arc::clone(&flight));
             drop(flights);
             self.launch(flight, job());
+        }
+    }
+
+    /// Invalidates a key (RFC 9111 section 4.4): what is held is removed, with all variants, and what is being fetched
+    /// answers those who wait for it and is not kept. True: something was held.
+    pub fn invalidate(&self, hash: u128, text: &str) -> bool {
+        self.invalidated.insert(hash, Instant::now());
+        for slot in [slot_of(hash, false), slot_of(hash, true)] {
+            let mut flights = self.shard(slot).lock();
+            if let Some(flight) = flights.get(&slot).filter(|flight| &*flight.key.text == text) {
+                flight.invalidated.store(true, Ordering::Release);
+                flights.remove(&slot);
+            }
+        }
+        // After the mark: a fetch that keeps its object looks at the mark afterwards.
+        self.store.remove(hash, text)
+    }
+
+    /// By which fields the last answers of this site and kind varied, [`VARIED_ALIKE`] in a row: a first guess for a key
+    /// of which nothing is known.
+    pub fn varied(&self, site: &str, kind: Kind) -> Option<Arc<[HeaderName]>> {
+        let varied = self.varied.lock();
+        let (names, in_a_row) = varied.get(&(site.into(), kind))?;
+        (*in_a_row >= VARIED_ALIKE).then(|| Arc::clone(names))
+    }
+
+    fn note_varied(&self, site: &str, kind: Kind, names: &[HeaderName]) {
+        let mut varied = self.varied.lock();
+        if names.is_empty() {
+            varied.remove(&(site.into(), kind));
+            return;
+        }
+        let (held, in_a_row) = varied.entry((site.into(), kind)).or_insert_with(|| (names.into(), 0));
+        if **held == *names {
+            *in_a_row = in_a_row.saturating_add(1);
+        } else {
+            (*held, *in_a_row) = (names.into(), 1);
         }
     }
 
@@ -184,40 +265,73 @@ impl Coalescer {
         ticket
     }
 
-    fn shard(&self, hash: u128) -> &Shard {
+    fn shard(&self, slot: u128) -> &Shard {
         #[allow(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
-        let place = (hash >> 7) as usize % SHARDS;
+        let place = (slot >> 7) as usize % SHARDS;
         &self.flights[place]
     }
 
     /// Takes a fetch out of the table, if it still stands there.
     fn land(&self, flight: &Arc<Flight>) {
-        let mut flights = self.shard(flight.key.hash).lock();
-        if flights.get(&flight.key.hash).is_some_and(|held| Arc::ptr_eq(held, flight)) {
-            flights.remove(&flight.key.hash);
+        let mut flights = self.shard(flight.slot).lock();
+        if flights.get(&flight.slot).is_some_and(|held| Arc::ptr_eq(held, flight)) {
+            flights.remove(&flight.slot);
         }
     }
 
     /// Takes a fetch out of the table that nobody wants any more. False: somebody has joined it meanwhile.
     fn abandon(&self, flight: &Arc<Flight>) -> bool {
-        let mut flights = self.shard(flight.key.hash).lock();
+        let mut flights = self.shard(flight.slot).lock();
         // Tickets are handed out under the same lock.
         if flight.has_tickets() {
             return false;
         }
-        if flights.get(&flight.key.hash).is_some_and(|held| Arc::ptr_eq(held, flight)) {
-            flights.remove(&flight.key.hash);
+        if flights.get(&flight.slot).is_some_and(|held| Arc::ptr_eq(held, flight)) {
+            flights.remove(&flight.slot);
         }
         true
     }
 
-    fn is_uncacheable(&self, hash: u128) -> bool {
-        is_remembered(&self.uncacheable, hash)
+    /// Whether an answer is not for this ticket's request, which has joined the fetch, or taken over one that was under
+    /// way: a purge has named it since that began, and may have been answered before the request came.
+    pub fn is_overtaken(&self, ticket: &Ticket, state: Option<&State>) -> bool {
+        if ticket.started {
+            return false;
+        }
+        match state {
+            Some(State::Answered(object) | State::Recalled(object) | State::Confirmed(object)) => {
+                self.store.is_purged(object)
+            }
+            Some(State::Failed(_, Some(bridge))) => self.store.is_gone(bridge),
+            _ => false,
+        }
     }
 
-    fn remember_uncacheable(&self, hash: u128) {
-        self.uncacheable.insert(hash, Instant::now() + self.limits.uncacheable_memory);
+    /// Has nobody join a fetch any more, because a purge has overtaken it: the next request starts another one.
+    pub fn leave_behind(&self, ticket: &Ticket) {
+        self.land(&ticket.flight);
     }
+
+    fn is_uncacheable(&self, slot: u128) -> bool {
+        is_remembered(&self.uncacheable, slot)
+    }
+
+    fn remember_uncacheable(&self, slot: u128) {
+        self.uncacheable.insert(slot, Instant::now() + self.limits.uncacheable_memory);
+    }
+
+    /// Whether the key of a fetch was invalidated since it began, or that of which its own is a variant.
+    fn is_invalidated(&self, flight: &Flight) -> bool {
+        let since = |hash| self.invalidated.get(&hash).is_some_and(|at| at >= flight.began);
+        flight.invalidated.load(Ordering::Acquire)
+            || since(flight.key.hash)
+            || primary_text(&flight.key.text).is_some_and(|text| since(hash_of(text)))
+    }
+}
+
+/// The place in the table of fetches of the key with this hash.
+fn slot_of(hash: u128, authorized: bool) -> u128 {
+    if authorized { hash ^ AUTHORIZED } else { hash }
 }
 
 /// Whether a key is remembered; one whose time is over is forgotten.
@@ -231,13 +345,18 @@ fn is_remembered(keys: &Cache<u128, Instant>, hash: u128) -> bool {
 }
 
 impl Flight {
-    fn new(key: Key, background: bool) -> Arc<Flight> {
+    fn new(key: Key, slot: u128, background: bool) -> Arc<Flight> {
         Arc::new(Flight {
             key,
+            slot,
+            began: Instant::now(),
             state: watch::Sender::new(State::Asked),
             tickets: AtomicUsize::new(0),
             deserted: Notify::new(),
             joined: AtomicBool::new(false),
+            next: Mutex::default(),
+            invalidated: AtomicBool::new(false),
+            own: OnceLock::new(),
             background,
         })
     }
@@ -318,6 +437,19 @@ impl Ticket {
         // The sender lives as long as the ticket.
         .ok()
         .map(|state| state.clone())
+    }
+
+    /// Fields of the answer that are for the one who started the fetch alone; nobody else is given them.
+    pub fn own(&self) -> Option<&HeaderMap> {
+        self.flight.own.get().filter(|_| self.started)
+    }
+
+    /// The part in the fetch that this one's answer goes on in, as one of several: for the one who started this, and
+    /// once, if that is the one with the key of this text. None: each request looks for its own.
+    pub fn next(&self, text: &str) -> Option<Ticket> {
+        let mut next = self.flight.next.lock();
+        let mine = self.started && next.as_ref().is_some_and(|next| *next.key().text == *text);
+        if mine { next.take() } else { None }
     }
 
     /// The key of the fetch.

@@ -1,8 +1,15 @@
 //! What makes two requests the same: the key of an object.
 //!
-//! A key is the site, the path and the query parameters that count, sorted. Parameters that carry a token, CMCD or
-//! tracking never count; `_HLS_*` directives always do (RFC 8216bis section 6.2.5). The target asked of the origin is
-//! made from the same parts, so an origin's answer can depend on nothing that is not in the key.
+//! A key is the site, the path in normal form ([`target`]), the query parameters that count, sorted by name, and what a
+//! rule adds of the request ([`parts`]). Parameters that carry a token, CMCD or tracking never count; `_HLS_*` directives
+//! always do (RFC 8216bis section 6.2.5). What is asked of the origin is made from the same parts, so an origin's answer
+//! can depend on nothing that is not in the key.
+//!
+//! Its text: `SITE TARGET[ @PARTS][ ~VARIANT][ #SLICE]`. No part of it holds a space.
+
+pub mod parts;
+pub mod target;
+pub mod variant;
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -24,7 +31,8 @@ static SEED: LazyLock<u64> = LazyLock::new(|| getrandom::u64().unwrap_or(0x9E37_
 pub struct Key {
     /// Hash of `text`, seeded for this process.
     pub hash: u128,
-    /// `SITE PATH?QUERY`: the site's name, then what the origin is asked for.
+    /// `SITE PATH?QUERY`: the site's name and what the origin is asked for; behind it ` @PARTS` of the request that a rule
+    /// names, ` ~EPOCH-VARIANCE` of a variant and ` #VERSION-INDEX` of a slice.
     pub text: Box<str>,
 }
 
@@ -36,8 +44,13 @@ impl Key {
 
     /// What the origin is asked for: path and query.
     pub fn target(&self) -> &str {
-        let target = self.text.split_once(' ').map_or("/", |(_, target)| target);
-        target.split_once(SLICE_MARK).map_or(target, |(target, _)| target)
+        self.text.split(' ').nth(1).unwrap_or("/")
+    }
+
+    /// The place of the rule, among those of its site, that keys by user: such an object is one user's.
+    pub fn user_rule(&self) -> Option<usize> {
+        let (_, place) = self.text.split_once(parts::USER_MARK)?;
+        place.split(['&', ' ']).next()?.parse().ok()
     }
 
     /// Whether it is the key of a slice.
@@ -46,11 +59,23 @@ impl Key {
     }
 }
 
-/// The key of a slice of the object under a key of this text: `SITE PATH?QUERY #VERSION-INDEX`. No request has such a
-/// key, for neither a space nor `#` is ever part of a request's target. Slices of two versions have different keys.
+/// The key of a slice of the object under a key of this text: that text and ` #VERSION-INDEX`. No request has such a key,
+/// for a space is part of nothing that a request brings. Slices of two versions have different keys.
 pub fn slice_key(text: &str, version: u128, index: u64) -> Key {
     let text = format!("{text}{SLICE_MARK}{version:032x}-{index}");
-    Key { hash: xxh3_128_with_seed(text.as_bytes(), *SEED), text: text.into() }
+    Key { hash: hash_of(&text), text: text.into() }
+}
+
+/// Whether an origin may hold a request for this target until a playlist has grown (`_HLS_msn`, RFC 8216bis section
+/// 6.2.5.2). Of a key's target: what is left out of a key decides nothing.
+pub fn is_blocking(target: &str) -> bool {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|parameter| parameter.starts_with("_HLS_msn="))
+}
+
+/// The hash of a key of this text, in this process.
+pub fn hash_of(text: &str) -> u128 {
+    xxh3_128_with_seed(text.as_bytes(), *SEED)
 }
 
 /// A number that stands for a site wherever its name would be too long. It outlives restarts and reordered sites.
@@ -89,14 +114,19 @@ fn is_noise(name: &str) -> bool {
     name.eq_ignore_ascii_case("CMCD") || name.starts_with("utm_") || TRACKING.contains(&name)
 }
 
-/// Calls `with` with the key of a request, made in a buffer that is used again: its hash and its text.
-pub fn with_key<T>(
+/// Calls `with` with the key of a request, made in a buffer that is used again: its hash and its text. Path and query
+/// are in normal form; `parts` appends what else the key is made of.
+///
+/// # Errors
+/// Those of `parts`: then there is no key.
+pub fn with_key<T, E>(
     site: &str,
     path: &str,
     query: Option<&str>,
     choice: &QueryChoice<'_>,
+    parts: impl FnOnce(&mut String) -> Result<(), E>,
     with: impl FnOnce(u128, &str) -> T,
-) -> T {
+) -> Result<T, E> {
     thread_local! {
         static BUFFER: RefCell<String> = const { RefCell::new(String::new()) };
     }
@@ -107,14 +137,24 @@ pub fn with_key<T>(
         if let Some(query) = query {
             append_query(text, query, choice);
         }
-        with(xxh3_128_with_seed(text.as_bytes(), *SEED), text)
+        parts(text)?;
+        Ok(with(hash_of(text), text))
     })
 }
 
-/// Appends `?` and the parameters that count, sorted by their text.
+/// What the origin is asked for: path and query, in normal form, the parameters that count alone.
+pub fn target_of(path: &str, query: Option<&str>, choice: &QueryChoice<'_>) -> String {
+    let mut text = path.to_owned();
+    if let Some(query) = query {
+        append_query(&mut text, query, choice);
+    }
+    text
+}
+
+/// Appends `?` and the parameters that count, sorted by name; those of one name stay in their order, which can matter.
 fn append_query(text: &mut String, query: &str, choice: &QueryChoice<'_>) {
     let mut kept: Vec<&str> = query.split('&').filter(|parameter| choice.counts(parameter)).collect();
-    kept.sort_unstable();
+    kept.sort_by_key(|parameter| parameter.split('=').next());
     for (place, parameter) in kept.iter().enumerate() {
         text.push(if place == 0 { '?' } else { '&' });
         text.push_str(parameter);
@@ -129,7 +169,8 @@ mod tests {
 
     fn text(query: Option<&str>, listed: Option<&[String]>) -> String {
         let choice = QueryChoice { listed, is_token: &|parameter| parameter.starts_with("hdnts=") };
-        with_key("3", "/a/b.m3u8", query, &choice, |_, text| text.to_owned())
+        let nothing = |_: &mut String| Ok::<(), parts::Unkeyable>(());
+        with_key("3", "/a/b.m3u8", query, &choice, nothing, |_, text| text.to_owned()).unwrap()
     }
 
     #[test]
@@ -142,8 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn other_parameters_are_in_the_key_sorted() {
-        assert_eq!(text(Some("b=2&a=1&b=1"), None), "3 /a/b.m3u8?a=1&b=1&b=2");
+    fn other_parameters_are_in_the_key_sorted_by_name_alone() {
+        assert_eq!(text(Some("b=2&a=1&b=1"), None), "3 /a/b.m3u8?a=1&b=2&b=1");
+        assert_ne!(text(Some("b=1&b=2"), None), text(Some("b=2&b=1"), None));
     }
 
     #[test]
@@ -163,6 +205,9 @@ mod tests {
     fn a_key_knows_its_target() {
         let key = Key { hash: 0, text: "3 /a%20b?x=1".into() };
         assert_eq!(key.target(), "/a%20b?x=1");
+        assert_eq!(key.user_rule(), None);
+        let key = Key { hash: 0, text: "3 /a?x=1 @u.12&c.a=1 ~0-1 #2".into() };
+        assert_eq!((key.site(), key.target(), key.user_rule()), ("3", "/a?x=1", Some(12)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod asset;
 pub mod clock;
 pub mod config;
+pub mod fields;
 pub mod outcome;
 
 // The way of a request: may it go on, what is it, what is held of it, who fetches it, and what is sent.
@@ -23,8 +24,12 @@ pub mod deliver;
 // What it tells.
 pub mod observe;
 
+// What operators have removed.
+pub mod purge;
+
 // What puts the stations in order, and runs them: viewers' listeners and the operator's.
 pub mod proxy;
+pub mod explain;
 pub mod server;
 pub mod admin;
 

@@ -1,8 +1,13 @@
 //! The way of a request, as a table of contents: this module alone knows the order of the stations.
 
+mod admit;
+mod answer;
 mod bypass;
 mod ctx;
+pub(crate) mod entry;
+mod invalidate;
 mod lookup;
+mod purge;
 mod record;
 
 use std::sync::Arc;
@@ -10,41 +15,42 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::header::{CONNECTION, HOST, RANGE, TRANSFER_ENCODING};
-use http::{Method, StatusCode, Version};
+use http::Method;
+use http::header::{HOST, RANGE};
+use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
-use crate::admission::{client, cors, request};
 use crate::asset;
-use crate::cache::Policy;
+use crate::cache::RequestDirectives;
 use crate::clock::Clock;
 use crate::coalesce::Coalescer;
 use crate::config::model::{Limits, Server};
-use crate::deliver::fields::{self, Told};
-use crate::deliver::plan::{Plan, plan};
-use crate::deliver::refuse::{self, Refused};
-use crate::deliver::send;
-use crate::observe::{Denial, Observer};
+use crate::deliver::encode::Encoder;
+use crate::deliver::refuse::Refused;
+use crate::observe::Observer;
 use crate::outcome::Outcome;
-use crate::site::{Site, Sites, host_of};
+use crate::purge::Purger;
+use crate::site::{Asked, Site, Sites, host_of};
 use crate::store::Store;
-use crate::store::object::HitHeader;
 
+use admit::Admitted;
+use answer::refused_by;
 pub use ctx::RequestCtx;
-use lookup::{Found, Missed, Wanted};
+use lookup::{Found, Missed, NotFresh, Wanted};
 
 /// The data plane: everything a request meets.
 pub struct Edge {
     /// Whose rules apply.
-    pub sites: Sites,
+    pub sites: Arc<Sites>,
     /// What is held.
     pub store: &'static Store,
     /// What is in flight.
     pub coalescer: Arc<Coalescer>,
+    /// What makes encoded copies.
+    pub encoder: Encoder,
     /// What is told.
     pub observer: Arc<Observer>,
     /// What time it is.
@@ -53,6 +59,10 @@ pub struct Edge {
     pub server: Server,
     /// Bounds.
     pub limits: Limits,
+    /// Does what `PURGE` asks for.
+    pub purger: Arc<Purger>,
+    /// Clients whose `PURGE` purges; empty: the method means nothing.
+    pub purge_from: Vec<IpNet>,
 }
 
 /// Whether a request's header has come: the server gives a connection so long for it and no longer.
@@ -68,14 +78,6 @@ impl HeaderArrival {
     fn mark(&self) {
         self.0.store(true, Ordering::Release);
     }
-}
-
-/// What admission decided.
-enum Admitted {
-    /// The request goes on, for this path.
-    On { path: String },
-    /// The request is a preflight, answered by the site's rules.
-    Preflight,
 }
 
 #[async_trait]
@@ -113,16 +115,26 @@ impl ProxyHttp for Edge {
             Ok(admitted) => admitted,
             Err(refused) => return self.refuse(session, ctx, refused).await,
         };
-        let (Admitted::On { path }, Some(site)) = (admitted, ctx.site.clone()) else {
-            return self.answer_preflight(session, ctx).await;
+        let site = match (admitted, ctx.site.clone()) {
+            (Admitted::On, Some(site)) => site,
+            (Admitted::Purge, Some(site)) => return Box::pin(self.purge(session, ctx, &site)).await,
+            _ => return self.answer_preflight(session, ctx).await,
         };
-        ctx.kind = asset::classify(&path);
-        if self.passes_through(session.req_header(), &site, &path, ctx) {
+        ctx.kind = asset::classify(path_of(session.req_header(), ctx));
+        ctx.held = site.held(&session.req_header().method, &session.req_header().headers);
+        let asked = asked(session.req_header(), ctx);
+        if passes_through(&session.req_header().method, &site, &asked) {
             ctx.outcome = Outcome::Bypass;
             return Ok(false);
         }
-        match self.find(session.req_header(), &site, &path, ctx).await {
-            Ok(found) => self.deliver(session, ctx, &site, found).await.map(|()| true),
+        match self.find(session.req_header(), &site, asked).await {
+            Ok(found) => {
+                ctx.kind = found.object.kind;
+                ctx.outcome = found.outcome;
+                ctx.coalesce_wait = found.waited;
+                ctx.error = found.reason;
+                self.deliver(session, ctx, &site, found).await.map(|()| true)
+            }
             Err(missed) => self.refuse(session, ctx, refused_by(missed)).await,
         }
     }
@@ -147,7 +159,8 @@ impl ProxyHttp for Edge {
         request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        bypass::prepare_request(session.req_header(), request, ctx)
+        let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        bypass::prepare_request(session.req_header(), request, tls, ctx)
     }
 
     async fn response_filter(
@@ -157,7 +170,9 @@ impl ProxyHttp for Edge {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.first_byte = Some(std::time::Instant::now());
-        bypass::prepare_response(self.store, session.req_header(), header, ctx);
+        let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        invalidate::invalidate(self, session.req_header(), header, ctx, over_tls).await;
+        bypass::prepare_response(session.req_header(), header, ctx);
         Ok(())
     }
 
@@ -181,7 +196,10 @@ impl ProxyHttp for Edge {
         let status = bypass::status_of(error);
         if session.response_written().is_none() && status != 0 {
             let reason = ctx.error.unwrap_or("internal");
-            let refused = Refused { status, reason, allow: None, outcome: Outcome::Error };
+            let passed = ctx.outcome == Outcome::Bypass;
+            let forward = passed.then(|| bypass::forward(&session.req_header().method));
+            let refused =
+                Refused { status, reason, allow: None, outcome: Outcome::Error, forward, detail: None };
             // The client may have gone; there is nobody else to tell.
             let _ = self.refuse(session, ctx, refused).await;
         }
@@ -203,221 +221,74 @@ impl ProxyHttp for Edge {
 }
 
 impl Edge {
-    /// Whose rules apply, and whether the request may go on by them.
-    fn admit(&self, session: &Session, ctx: &mut RequestCtx) -> std::result::Result<Admitted, Refused> {
-        let header = session.req_header();
-        ctx.client = self.client_address(session);
-        ctx.kind = asset::classify(header.uri.path());
-        let form =
-            request::check_form(&header.method, &header.uri, &header.headers, self.limits.request_target);
-        form.map_err(|refusal| denied(ctx, refusal))?;
-        if header.version == Version::HTTP_11 && !header.headers.contains_key(HOST) {
-            // RFC 9112 section 3.2.
-            return Err(denied(ctx, request::Refusal::TargetForm));
-        }
-        if is_framed_twice(session) {
-            return Err(denied(ctx, request::Refusal::Body));
-        }
-        if session.is_http2() && matches!(header.method, Method::GET | Method::HEAD) && has_h2_body(session) {
-            return Err(denied(ctx, request::Refusal::Body));
-        }
-        let site = self.sites.find(host(header)).ok_or_else(|| denied(ctx, request::Refusal::Host))?;
-        ctx.site = Some(Arc::clone(site));
-        if site.cors.is_some() && cors::is_preflight(&header.method, &header.headers) {
-            return Ok(Admitted::Preflight);
-        }
-        request::check_method(&header.method, &site.methods).map_err(|refusal| denied(ctx, refusal))?;
-        let Some(policy) = &site.token else {
-            return Ok(Admitted::On { path: header.uri.path().to_owned() });
-        };
-        let cookies =
-            header.headers.get_all(http::header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let now = self.clock.unix_seconds();
-        match policy.admit(header.uri.path(), header.uri.query(), cookies, ctx.client, now) {
-            Ok(admitted) => {
-                ctx.session = admitted.session.map(std::borrow::Cow::into_owned);
-                Ok(Admitted::On { path: admitted.path.to_owned() })
-            }
-            Err(refusal) => Err(denied(ctx, request::Refusal::Token(refusal.reason))),
-        }
-    }
-
-    fn client_address(&self, session: &Session) -> std::net::IpAddr {
-        let peer = session.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip);
-        let peer = peer.unwrap_or(std::net::IpAddr::from([0, 0, 0, 0]));
-        let forwarded = session.req_header().headers.get_all("x-forwarded-for").iter();
-        client::client_address(peer, forwarded, &self.server.trusted_proxies)
-    }
-
-    /// Whether the request goes to the origin by itself: by its method, or by a rule.
-    fn passes_through(&self, header: &RequestHeader, site: &Site, path: &str, ctx: &RequestCtx) -> bool {
-        !matches!(header.method, Method::GET | Method::HEAD)
-            || Policy::new(&site.rules, path, ctx.kind).for_request().is_some_and(|rule| rule.bypass)
-    }
-
     /// Look-up, and what comes of it.
     async fn find(
         &self,
         header: &RequestHeader,
         site: &Site,
-        path: &str,
-        ctx: &mut RequestCtx,
+        asked: Asked<'_>,
     ) -> std::result::Result<Found, Missed> {
+        let obeyed = site.policy(&asked).for_request().is_some_and(|(_, rule)| rule.obey_client);
         let wanted = Wanted {
             site,
-            path,
-            query: header.uri.query(),
-            kind: ctx.kind,
+            directives: RequestDirectives::of(&header.headers, obeyed),
+            asked,
             range: header.headers.get(RANGE).filter(|_| header.method == Method::GET),
+            ranges_max: self.limits.ranges,
             now: self.clock.now(),
             wait: self.limits.coalesce_wait,
         };
-        let found = match lookup::fresh(self.store, &wanted) {
-            Ok(found) => found,
+        match lookup::fresh(self.store, &wanted) {
+            Ok(found) => Ok(found),
             // Boxed, so that hits do not carry the state of a wait.
-            Err((key, held)) => Box::pin(lookup::otherwise(&self.coalescer, &wanted, &key, held))
-                .await
-                .inspect_err(|missed| {
-                    if *missed == Missed::WaitedTooLong {
-                        self.observer.metrics.coalesce_timeout(Some(site.place));
-                    }
-                })?,
-        };
-        ctx.kind = found.object.kind;
-        ctx.outcome = found.outcome;
-        ctx.coalesce_wait = found.waited;
-        ctx.error = found.reason;
-        Ok(found)
-    }
-
-    /// Sends what was found.
-    async fn deliver(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestCtx,
-        site: &Site,
-        mut found: Found,
-    ) -> Result<()> {
-        let request = session.req_header();
-        let chosen = plan(&request.method, &request.headers, &found.object);
-        if found.outcome == Outcome::Hit {
-            found.outcome = lookup::outcome_of_fresh(&found.object, chosen, &request.method);
-            ctx.outcome = found.outcome;
-        }
-        let mut header = self.header(ctx, &found, chosen);
-        if let Some(cors) = &site.cors {
-            fields::share(&mut header, cors.headers(&request.headers));
-        }
-        ctx.first_byte = Some(std::time::Instant::now());
-        let downstream: &mut ServerSession = session.as_mut();
-        // The ticket in `found` is held until the last byte.
-        send::object(downstream, &found.object, chosen, header).await
-    }
-
-    /// The header of the answer; for a plain hit, made once a second and copied.
-    fn header(&self, ctx: &mut RequestCtx, found: &Found, chosen: Plan) -> ResponseHeader {
-        let now = self.clock.now();
-        let age_seconds = found.object.lifetime.age_seconds(now);
-        let ttl_seconds = found.object.lifetime.ttl_seconds(now);
-        ctx.age_and_ttl = Some((i64::try_from(age_seconds).unwrap_or(i64::MAX), ttl_seconds));
-        let told = Told { outcome: found.outcome, age_seconds, ttl_seconds, stored: found.object.shared };
-        if found.outcome != Outcome::Hit || chosen != Plan::Whole {
-            let mut header = fields::header(&found.object, chosen, &told);
-            let milliseconds = ctx.begun.elapsed().as_secs_f64() * 1000.0;
-            fields::set(
-                &mut header,
-                fields::SERVER_TIMING,
-                fields::server_timing(found.outcome, Some(milliseconds)),
-            );
-            return header;
-        }
-        if let Some(ready) = &*found.object.hit_header.load()
-            && (ready.age_seconds, ready.ttl_seconds) == (age_seconds, ttl_seconds)
-        {
-            return ready.header.clone();
-        }
-        let mut header = fields::header(&found.object, chosen, &told);
-        fields::set(&mut header, fields::SERVER_TIMING, fields::server_timing(found.outcome, None));
-        self.store.keep_on_disk(&found.object);
-        let ready = HitHeader { age_seconds, ttl_seconds, header: header.clone() };
-        found.object.hit_header.store(Some(Arc::new(ready)));
-        header
-    }
-
-    async fn answer_preflight(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
-        ctx.outcome = Outcome::Bypass;
-        ctx.first_byte = Some(std::time::Instant::now());
-        let (mut parts, ()) = http::Response::new(()).into_parts();
-        parts.status = StatusCode::NO_CONTENT;
-        let mut header = ResponseHeader::from(parts);
-        if let Some(cors) = ctx.site.as_ref().and_then(|site| site.cors.as_ref()) {
-            for (name, value) in cors.preflight(&session.req_header().headers) {
-                fields::append(&mut header, name, value);
+            Err(NotFresh::Place(place)) => {
+                Box::pin(lookup::otherwise(&self.coalescer, self.store, &wanted, place)).await.inspect_err(
+                    |missed| {
+                        if *missed == Missed::WaitedTooLong {
+                            self.observer.metrics.coalesce_timeout(Some(site.place));
+                        }
+                    },
+                )
             }
+            Err(NotFresh::Unkeyable) => Err(Missed::Unkeyable),
         }
-        send::head(session.as_mut(), header).await?;
-        Ok(true)
-    }
-
-    /// Answers with a refusal or a failure.
-    async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, refused: Refused) -> Result<bool> {
-        ctx.outcome = refused.outcome;
-        if refused.outcome == Outcome::Error {
-            ctx.error = Some(refused.reason);
-        }
-        ctx.first_byte = Some(std::time::Instant::now());
-        let cors = ctx.site.as_ref().and_then(|site| site.cors.as_ref());
-        let extra = cors.into_iter().flat_map(|cors| cors.headers(&session.req_header().headers));
-        let (header, body) = refuse::response(&refused, extra);
-        if refused.status == 400 {
-            // What follows on this connection cannot be trusted to be a request.
-            session.set_keepalive(None);
-        }
-        send::text(session.as_mut(), header, body).await?;
-        Ok(true)
     }
 }
 
-/// The host asked for: of an absolute target, else of `Host`.
+/// The path of a request that has been admitted, without its token.
+fn path_of<'a>(header: &'a RequestHeader, ctx: &RequestCtx) -> &'a str {
+    header.uri.path().get(ctx.token_bytes..).unwrap_or("/")
+}
+
+/// The request as the rules see it.
+fn asked<'a>(header: &'a RequestHeader, ctx: &'a RequestCtx) -> Asked<'a> {
+    Asked {
+        path: path_of(header, ctx),
+        query: header.uri.query(),
+        kind: ctx.kind,
+        headers: &header.headers,
+        claims: &ctx.claims,
+        held: &ctx.held,
+    }
+}
+
+/// Whether the request goes to the origin by itself: by its method, by a rule, or because it has no key.
+pub(crate) fn passes_through(method: &Method, site: &Site, asked: &Asked<'_>) -> bool {
+    !matches!(*method, Method::GET | Method::HEAD)
+        || site.policy(asked).for_request().is_some_and(|(_, rule)| {
+            rule.bypass || (rule.key.is_of_request() && site.with_key(asked, |_, _| ()).is_err())
+        })
+}
+
+/// The host asked for.
 fn host(header: &RequestHeader) -> &str {
+    host_of(authority(header))
+}
+
+/// The same with its port.
+fn authority(header: &RequestHeader) -> &str {
     let named = || header.headers.get(HOST).and_then(|host| host.to_str().ok());
-    host_of(header.uri.authority().map(http::uri::Authority::as_str).or_else(named).unwrap_or_default())
-}
-
-/// Whether a request came with both `Content-Length` and `Transfer-Encoding` (RFC 9112 section 6.3). The engine has
-/// taken the length away and marked the connection to close, which nothing else in such a request would explain.
-fn is_framed_twice(session: &Session) -> bool {
-    let headers = &session.req_header().headers;
-    let asks_to_close =
-        headers.get(CONNECTION).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
-    headers.contains_key(TRANSFER_ENCODING) && session.get_keepalive().is_none() && !asks_to_close
-}
-
-/// Whether a request over HTTP/2 goes on after its header.
-fn has_h2_body(session: &Session) -> bool {
-    session.as_http2().is_some_and(|h2| !h2.is_body_empty())
-}
-
-/// A refusal of admission, noted for the record.
-fn denied(ctx: &mut RequestCtx, refusal: request::Refusal) -> Refused {
-    ctx.denial = Some(match refusal {
-        request::Refusal::Token(reason) => Denial::Token(reason.as_str()),
-        other => Denial::Other(other.as_str()),
-    });
-    let allow = match (refusal, &ctx.site) {
-        (request::Refusal::Method, Some(site)) => Some(site.allow.clone()),
-        _ => None,
-    };
-    Refused { status: refusal.status().as_u16(), reason: refusal.as_str(), allow, outcome: Outcome::Denied }
-}
-
-fn refused_by(missed: Missed) -> Refused {
-    let (status, reason) = match missed {
-        Missed::Failed(failure) => (failure.status, failure.reason),
-        Missed::WaitedTooLong => (504, "coalesce_wait"),
-        Missed::TooManyWaiters => (503, "too_many_waiters"),
-    };
-    Refused { status, reason, allow: None, outcome: Outcome::Error }
+    header.uri.authority().map(http::uri::Authority::as_str).or_else(named).unwrap_or_default()
 }
 
 /// A word of a closed list for what broke a request off.

@@ -22,14 +22,17 @@ use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 
-use crate::admin::{self, AdminState, Readiness};
+use crate::admin::{self, AdminState, Explained, Readiness};
 use crate::clock::Clock;
 use crate::coalesce::Coalescer;
 use crate::config::model::{Config, Disk};
+use crate::deliver::encode::Encoder;
 use crate::key::site_id;
 use crate::observe::{AccessLog, Metrics, Observer, Viewers, log};
 use crate::origin::{OriginFamilies, OriginSetupError, Origins};
 use crate::proxy::Edge;
+use crate::purge::Purger;
+use crate::purge::hook::Hook;
 use crate::site::Sites;
 use crate::store::arena::Arena;
 use crate::store::disk::device::Device;
@@ -155,6 +158,7 @@ impl Node {
             .map_err(StartError::AccessLog)?;
         let observer = Arc::new(Observer { metrics: Arc::clone(&metrics), access_log, viewers });
         let mut store = store(config, &metrics, devices)?;
+        store.use_clock(clock.clone());
         let arena = arena(config);
         let mover = arena.clone().map(|arena| store.use_arena(arena));
         // The engine's storage interface asks for a store that lives as long as the process.
@@ -169,14 +173,25 @@ impl Node {
         let readiness = Arc::new(Readiness::new());
         let drain = Arc::new(Drain { stop, asked: Notify::new(), readiness: Arc::clone(&readiness) });
         let connections = Connections::new(&metrics, config.limits.connections);
+        let sites = Arc::new(Sites::new(config, &origins));
+        let explained = Explained {
+            sites: Arc::clone(&sites),
+            limits: crate::explain::Limits::of(config),
+            clock: clock.clone(),
+        };
+        let purger = Arc::new(Purger::new(Arc::clone(&sites), store, config.limits.request_target));
+        let hook = config.purge.hook.as_ref().map(|hook| Hook::new(hook, clock.clone()));
         let edge = Edge {
-            sites: Sites::new(config, &origins),
+            sites,
             store,
+            encoder: Encoder::new(store, config.limits.playlist, metrics.registry())?,
             coalescer: Coalescer::new(store, clock.clone(), config.limits.clone(), config.store.disk_ttl_min),
             observer: Arc::clone(&observer),
             clock,
             server: config.server.clone(),
             limits: config.limits.clone(),
+            purger: Arc::clone(&purger),
+            purge_from: config.purge.method_from.clone(),
         };
         {
             // Health checks end with the stop signal; fetches of a draining node go on without them.
@@ -201,7 +216,7 @@ impl Node {
             serve_viewers(runtime, service, fds, stopping.clone(), Arc::clone(&connections))?;
         }
         if let Some(listener) = admin_listener {
-            let state = admin_state(config, metrics, store, &readiness, &drain);
+            let state = admin_state(config, metrics, store, &readiness, &drain, (purger, hook, explained));
             let closed = stopped_for_good(Arc::clone(&connections));
             control_runtime.spawn(async move {
                 if let Err(error) = admin::serve(listener, state, closed).await {
@@ -333,6 +348,7 @@ fn admin_state(
     store: &'static Store,
     readiness: &Arc<Readiness>,
     drain: &Arc<Drain>,
+    (purger, hook, explained): (Arc<Purger>, Option<Hook>, Explained),
 ) -> AdminState {
     let drain = Arc::clone(drain);
     AdminState {
@@ -343,6 +359,9 @@ fn admin_state(
         clear: Arc::new(move || {
             Box::pin(async move { store.clear().await.map_err(|error| error.to_string()) })
         }),
+        purger,
+        hook,
+        explained,
         collectors: vec![Box::new(|| store.update_gauges())],
     }
 }

@@ -1,14 +1,21 @@
 //! Which site's rules apply to a request, and those rules made ready.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http::{HeaderValue, Method};
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::admission::cors::Cors;
 use crate::admission::request::allow_value;
-use crate::admission::token;
-use crate::config::model::{self, Config, HostPattern, Rule};
+use crate::admission::token::{self, Claims};
+use crate::asset::{self, Kind};
+use crate::cache::{Held, Policy};
+use crate::config::model::{self, Coding, Config, HostPattern, Limits, Rule};
+use crate::key::parts::{self, Source, Unkeyable};
+use crate::key::target::NotATarget;
+use crate::key::{QueryChoice, target, target_of, with_key};
 use crate::origin::{OriginGroup, Origins};
 
 /// A site, ready to decide.
@@ -21,14 +28,54 @@ pub struct Site {
     pub methods: Vec<Method>,
     /// The value of `Allow`.
     pub allow: HeaderValue,
+    /// Whether `Cache-Status` tells the key.
+    pub cache_status_key: bool,
     /// Cross-origin sharing.
     pub cors: Option<Cors>,
+    /// Content codings that its text is sent in, the preferred one first.
+    pub encodings: Vec<Coding>,
     /// Its token policy.
     pub token: Option<Arc<token::Policy>>,
     /// Its rules; the first that matches wins.
     pub rules: Arc<[Rule]>,
+    /// Whether duplicate slashes of a path count as one.
+    pub merge_slashes: bool,
+    /// Whether any rule asks something of requests beside path and kind.
+    is_conditional: bool,
+    /// Whether any rule keys by what tokens say.
+    pub is_keyed_by_claims: bool,
+    /// Bytes of a value in a key (`limits.key_value`).
+    key_value_bytes_max: usize,
     /// Where it fetches from.
     pub origin: Arc<OriginGroup>,
+}
+
+/// A request as the rules see it: token out, target in normal form ([`crate::key::target`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Its path.
+    pub path: &'a str,
+    /// Its query.
+    pub query: Option<&'a str>,
+    /// What the path names.
+    pub kind: Kind,
+    /// Its header fields.
+    pub headers: &'a HeaderMap,
+    /// What its token says.
+    pub claims: &'a Claims,
+    /// Which rules ask something of it that it has ([`Site::held`]).
+    pub held: &'a Held,
+}
+
+/// A target in normal form ([`crate::key::target`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Normal<'a> {
+    /// The leading segment that is the token, as it was sent; empty where there is none.
+    pub token: &'a str,
+    /// The path after it.
+    pub path: Cow<'a, str>,
+    /// The query.
+    pub query: Option<Cow<'a, str>>,
 }
 
 /// All sites, found by host: an exact name wins over the longest `*.` pattern, and that over `*`.
@@ -47,7 +94,7 @@ impl Sites {
             config.tokens.iter().map(|policy| Arc::new(token::Policy::from_config(policy))).collect();
         let mut sites = Sites { sites: Vec::new(), exact: HashMap::new(), below: Vec::new(), any: None };
         for (place, site) in config.sites.iter().enumerate() {
-            sites.sites.push(Arc::new(Site::new(place, site, &policies, origins)));
+            sites.sites.push(Arc::new(Site::new(place, site, &policies, origins, &config.limits)));
             for pattern in &site.hosts {
                 match pattern {
                     HostPattern::Any => sites.any = Some(place),
@@ -62,14 +109,37 @@ impl Sites {
         sites
     }
 
-    /// The site that answers for a host (no port, any case).
+    /// The site that answers for a host (no port, any case, with or without the dot that ends a whole name).
     pub fn find(&self, host: &str) -> Option<&Arc<Site>> {
+        let host = host.strip_suffix('.').unwrap_or(host);
         let place = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
             self.place(&host.to_ascii_lowercase())
         } else {
             self.place(host)
         };
         place.and_then(|place| self.sites.get(place))
+    }
+
+    /// The site of this name, or one of whose own hosts or host patterns this is, in any case. What only the pattern `*`
+    /// takes in names no site.
+    pub fn named(&self, name: &str) -> Option<&Arc<Site>> {
+        let name = name.to_ascii_lowercase();
+        let place = match name.as_str() {
+            "*" => self.any,
+            name => {
+                let suffix = name.strip_prefix('*').unwrap_or(name);
+                let below =
+                    || self.below.iter().find(|(below, _)| suffix.ends_with(below)).map(|(_, place)| *place);
+                let own = || self.sites.iter().position(|site| site.name.eq_ignore_ascii_case(name));
+                self.exact.get(name).copied().or_else(own).or_else(below)
+            }
+        };
+        place.and_then(|place| self.sites.get(place))
+    }
+
+    /// The names of all sites, in the order of the configuration.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.sites.iter().map(|site| site.name.as_str())
     }
 
     fn place(&self, host: &str) -> Option<usize> {
@@ -79,15 +149,143 @@ impl Sites {
 }
 
 impl Site {
-    fn new(place: usize, site: &model::Site, policies: &[Arc<token::Policy>], origins: &Origins) -> Site {
+    /// The normal form of a target as it was sent, the leading segment that is its token left as it is.
+    ///
+    /// # Errors
+    /// [`NotATarget`].
+    pub fn normal<'a>(&self, path: &'a str, query: Option<&'a str>) -> Result<Normal<'a>, NotATarget> {
+        let path = if path.is_empty() { "/" } else { path };
+        let (token, rest) = self.token.as_ref().map_or(("", path), |policy| policy.strip_path(path));
+        let path = target::path(rest, self.merge_slashes)?;
+        let query = query.map(target::query).transpose()?.flatten();
+        Ok(Normal { token, path, query })
+    }
+
+    /// Which rules ask something of this request that it has.
+    pub fn held(&self, method: &Method, headers: &HeaderMap) -> Held {
+        if self.is_conditional { Held::of(&self.rules, method, headers) } else { Held::default() }
+    }
+
+    /// Whether a target may be held under several keys.
+    pub fn keys_by_request(&self) -> bool {
+        self.is_conditional || self.rules.iter().any(|rule| rule.key.is_of_request())
+    }
+
+    /// What the rules say about a request.
+    pub fn policy<'a>(&'a self, asked: &Asked<'a>) -> Policy<'a> {
+        Policy::new(&self.rules, asked.held, asked.path, asked.kind)
+    }
+
+    /// Calls `with` with the key that the site's rules give a request: its hash and its text.
+    ///
+    /// # Errors
+    /// [`Unkeyable`]: the request passes through, and nothing of it is kept.
+    pub fn with_key<T>(&self, asked: &Asked<'_>, with: impl FnOnce(u128, &str) -> T) -> Result<T, Unkeyable> {
+        let policy = self.policy(asked);
+        let chosen = policy.for_request();
+        let key = chosen.map(|(_, rule)| &rule.key);
+        let user_rule = chosen.filter(|(_, rule)| rule.key.is_by_user()).map(|(place, _)| place);
+        let parts =
+            |text: &mut String| parts::append(text, key, user_rule, policy.conditions(), &self.source(asked));
+        let listed = key.and_then(|key| key.query.as_deref());
+        self.with_choice(listed, |choice| with_key(&self.name, asked.path, asked.query, choice, parts, with))
+    }
+
+    /// What the origin is asked for and purges name: path and query in normal form, without the parameters that do not
+    /// count. `path` has no token in it. A rule that asks something of the request beside its path has no say.
+    ///
+    /// # Errors
+    /// [`NotATarget`]: no request can ask for it.
+    pub fn target(&self, path: &str, query: Option<&str>) -> Result<String, NotATarget> {
+        let path = target::path(path, self.merge_slashes)?;
+        let query = query.map(target::query).transpose()?.flatten();
+        let held = Held::default();
+        let rule = Policy::new(&self.rules, &held, &path, asset::classify(&path))
+            .for_request()
+            .map(|(_, rule)| rule);
+        let listed = rule.and_then(|rule| rule.key.query.as_deref());
+        Ok(self.with_choice(listed, |choice| target_of(&path, query.as_deref(), choice)))
+    }
+
+    /// Every target that a request for this path and query may be kept under, whatever else it has: [`Site::target`],
+    /// and those of rules that ask something of the request and let other parameters count. Each once.
+    ///
+    /// # Errors
+    /// As [`Site::target`].
+    pub fn targets(&self, path: &str, query: Option<&str>) -> Result<Vec<String>, NotATarget> {
+        let mut targets = vec![self.target(path, query)?];
+        let path = target::path(path, self.merge_slashes)?;
+        let query = query.map(target::query).transpose()?.flatten();
+        let kind = asset::classify(&path);
+        let decides = |rule: &&Rule| {
+            rule.is_conditional()
+                && rule.status.is_empty()
+                && (rule.kinds.is_empty() || rule.kinds.contains(&kind))
+                && rule.path.as_ref().is_none_or(|glob| glob.matches(&path))
+        };
+        for rule in self.rules.iter().filter(decides) {
+            let listed = rule.key.query.as_deref();
+            let target = self.with_choice(listed, |choice| target_of(&path, query.as_deref(), choice));
+            if !targets.contains(&target) {
+                targets.push(target);
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Header fields that tell the origin what the key was made of.
+    pub fn forwarded(&self, asked: &Asked<'_>) -> HeaderMap {
+        match self.policy(asked).for_request() {
+            Some((_, rule)) if rule.key.is_of_request() => parts::forwarded(&rule.key, &self.source(asked)),
+            _ => HeaderMap::new(),
+        }
+    }
+
+    /// Names of fields that go with a fetch and are no part of the key.
+    pub fn passed_on<'a>(&'a self, asked: &Asked<'a>) -> &'a [HeaderName] {
+        self.policy(asked).for_request().map_or(&[], |(_, rule)| &rule.forward)
+    }
+
+    /// Names of the fields of a fetch that the key decides, whether the request has them or not: an answer may vary by
+    /// them.
+    pub fn keyed_fields(&self, asked: &Asked<'_>) -> Vec<HeaderName> {
+        let Some((_, rule)) = self.policy(asked).for_request() else { return Vec::new() };
+        let cookie = (!rule.key.cookies.is_empty()).then_some(COOKIE);
+        let claims = rule.key.claims.iter().map(|claim| claim.field.clone());
+        rule.key.headers.iter().cloned().chain(cookie).chain(claims).collect()
+    }
+
+    fn source<'a>(&self, asked: &Asked<'a>) -> Source<'a> {
+        Source { headers: asked.headers, claims: asked.claims, value_bytes_max: self.key_value_bytes_max }
+    }
+
+    fn with_choice<T>(&self, listed: Option<&[String]>, with: impl FnOnce(&QueryChoice<'_>) -> T) -> T {
+        let is_token =
+            |parameter: &str| self.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
+        with(&QueryChoice { listed, is_token: &is_token })
+    }
+
+    fn new(
+        place: usize,
+        site: &model::Site,
+        policies: &[Arc<token::Policy>],
+        origins: &Origins,
+        limits: &Limits,
+    ) -> Site {
         Site {
             place,
             name: site.name.clone(),
             methods: site.methods.clone(),
             allow: allow_value(&site.methods),
+            cache_status_key: site.cache_status_key,
             cors: site.cors.as_ref().map(|cors| Cors::from_config(cors, &site.methods)),
+            encodings: site.encodings.clone(),
             token: site.token.and_then(|place| policies.get(place)).map(Arc::clone),
             rules: site.rules.clone().into(),
+            merge_slashes: site.merge_slashes,
+            is_conditional: site.rules.iter().any(Rule::is_conditional),
+            is_keyed_by_claims: site.rules.iter().any(|rule| !rule.key.claims.is_empty()),
+            key_value_bytes_max: limits.key_value,
             origin: Arc::clone(origins.group(site.origin)),
         }
     }
@@ -132,6 +330,15 @@ mod tests {
         assert_eq!(found("B.live.Example.com"), 2);
         assert_eq!(found("a.live.example.com"), 3);
         assert_eq!(found("example.com"), 0);
+        assert_eq!(found("a.live.example.com."), 3);
+        assert_eq!(found("a.live.example.com.."), 0);
+        let named = |name: &str| sites.named(name).map(|site| site.place);
+        assert_eq!(named("*"), Some(0));
+        assert_eq!(named("*.Example.com"), Some(1));
+        assert_eq!(named("x.example.com"), Some(1));
+        assert_eq!(named("*.live.example.com"), Some(2));
+        assert_eq!(named("a.live.example.com"), Some(3));
+        assert_eq!(named("other.org"), None, "what only `*` takes in is no name");
     }
 
     #[test]

@@ -9,13 +9,17 @@ pub mod account;
 pub mod arena;
 pub mod body;
 pub mod budget;
+mod changes;
 pub mod content;
 pub mod disk;
+pub mod encoded;
 pub mod hot;
 pub mod object;
+pub mod purges;
 mod persist;
 pub mod storage;
 pub mod tiers;
+pub mod variants;
 pub mod version;
 
 use std::collections::HashMap;
@@ -26,7 +30,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use quick_cache::sync::Cache;
 use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 use tokio::sync::Semaphore;
@@ -37,11 +41,15 @@ pub use account::Accounts;
 use arena::Arena;
 pub use body::{Body, BodyError, Reader};
 pub use budget::{Budget, Reservation};
+use changes::Changes;
 pub use content::{Content, ContentReader, SLICE_BYTES, SliceSource, Sliced};
 use disk::metrics::BYTES_HELP;
 use disk::{DiskTier, Doorkeeper};
 use hot::HotBodies;
-pub use object::{Lifetime, Object};
+pub use object::{Lifetime, Object, Provenance};
+use purges::Purges;
+pub use purges::{PurgeMode, PurgeTarget};
+pub use variants::Variants;
 pub use version::Version;
 
 /// Bytes of budget per shard of the index, at least: a smaller shard would evict for want of room in itself alone.
@@ -81,6 +89,10 @@ pub struct Store {
     growing: Mutex<HashMap<u64, Arc<Object>>>,
     next_tag: AtomicU64,
     filler: AtomicU64,
+    /// What has been purged.
+    purges: Purges,
+    /// What has been removed and replaced.
+    changes: Changes,
     /// Where hot bodies are sent from, and where they say that they are hot.
     hot: Option<(Arc<Arena>, HotBodies)>,
     metrics: StoreMetrics,
@@ -97,6 +109,9 @@ pub struct StoreMetrics {
     shed: IntCounter,
     arena: IntGauge,
     moves: IntCounter,
+    purges: IntCounterVec,
+    purge_entries: IntGauge,
+    purged_objects: IntCounter,
 }
 
 impl std::fmt::Debug for Store {
@@ -131,8 +146,22 @@ impl StoreMetrics {
                 "forebay_cache_moves_total",
                 "Bodies that proved hot and were moved to where the kernel sends them without a copy.",
             ))?,
+            purges: IntCounterVec::new(
+                Opts::new("forebay_purges_total", "Purges, by what they named and how."),
+                &["scope", "mode"],
+            )?,
+            purge_entries: IntGauge::new(
+                "forebay_purge_entries",
+                "Things remembered as purged, so that what was fetched before is not served.",
+            )?,
+            purged_objects: evicted("purge")?,
         };
-        let all: [Box<dyn Collector>; 8] = [
+        for scope in PurgeTarget::SCOPES {
+            for mode in [PurgeMode::Soft, PurgeMode::Hard] {
+                metrics.purges.with_label_values(&[scope, mode.as_str()]);
+            }
+        }
+        let all: [Box<dyn Collector>; 11] = [
             Box::new(metrics.bytes.clone()),
             Box::new(metrics.capacity.clone()),
             Box::new(metrics.objects.clone()),
@@ -141,9 +170,17 @@ impl StoreMetrics {
             Box::new(metrics.shed.clone()),
             Box::new(metrics.arena.clone()),
             Box::new(metrics.moves.clone()),
+            Box::new(metrics.purges.clone()),
+            Box::new(metrics.purge_entries.clone()),
+            Box::new(metrics.purged_objects.clone()),
         ];
         all.into_iter().try_for_each(|collector| registry.register(collector))?;
         Ok(metrics)
+    }
+
+    /// Counts a purge. Rare: the labels are looked up.
+    fn purged(&self, target: &PurgeTarget, mode: PurgeMode) {
+        self.purges.with_label_values(&[target.scope(), mode.as_str()]).inc();
     }
 }
 
@@ -180,6 +217,8 @@ impl Store {
             index,
             room_waiters: Semaphore::new(tiers::ROOM_WAITERS_MAX),
             disk_index: Mutex::new(budget.take(0)),
+            purges: Purges::open(disk.as_deref()),
+            changes: Changes::default(),
             budget,
             turn: tokio::sync::Mutex::new(()),
             object_bytes_max: memory / 100 * u64::from(object_share),
@@ -194,26 +233,49 @@ impl Store {
         }
     }
 
-    /// The object under this key, fresh or stale. Two keys of one hash are told apart by their text.
+    /// The object under this key, fresh or stale; none that was purged hard. Two keys of one hash are told apart by
+    /// their text.
     pub fn get(&self, hash: u128, text: &str) -> Option<Arc<Object>> {
-        let object = self.index.get(&hash).filter(|object| &*object.key.text == text)?;
+        let object = self.find(hash, text)?;
         if object.disk.is_waiting() {
             self.wanted_again(&object);
         }
         Some(object)
     }
 
+    fn find(&self, hash: u128, text: &str) -> Option<Arc<Object>> {
+        let object = self.index.get(&hash).filter(|object| &*object.key.text == text)?;
+        self.stands(object)
+    }
+
+    /// Keeps what a fill has completed, unless it was purged hard while it came, or a later fetch has come before it.
+    pub fn keep(&self, object: &Arc<Object>) {
+        let generation = object.provenance.generation;
+        let is_later =
+            |held: &Arc<Object>| held.key.text == object.key.text && held.provenance.generation > generation;
+        if self.is_gone(object) || self.index.peek(&object.key.hash).as_ref().is_some_and(is_later) {
+            object.disk.supersede();
+        } else {
+            self.insert(Arc::clone(object));
+        }
+    }
+
     /// Keeps a complete object in place of what stands under its key.
     pub fn insert(&self, object: Arc<Object>) {
+        self.changes.note(object.key.hash);
+        self.put(object);
+    }
+
+    fn put(&self, object: Arc<Object>) {
         self.watch(&object);
-        let account = self.accounts.of(object.key.site()).map(Arc::clone);
+        let account = self.accounts.of(&object.key).map(Arc::clone);
         let hash = object.key.hash;
         // The index tells of a replaced object as of an evicted one.
         if let Some(replaced) = self.index.peek(&hash).filter(|held| !Arc::ptr_eq(held, &object)) {
             replaced.disk.supersede();
         }
         self.index.insert(hash, object);
-        if let Some(account) = account {
+        for account in account.iter().flat_map(|account| account.chain()) {
             account.keep(hash, |hash| self.index.peek(&hash).is_some());
             while let Some(oldest) = account.next_to_go() {
                 if self.index.remove(&oldest).is_some() {
@@ -223,9 +285,10 @@ impl Store {
         }
     }
 
-    /// Removes the object under this key from both tiers; one in slices goes with those that are here, so that the same
-    /// version, fetched again, is fetched whole again.
+    /// Removes the object under this key from both tiers. One in slices goes with those that are here, for the room they
+    /// take: no later head finds them.
     pub fn remove(&self, hash: u128, text: &str) -> bool {
+        self.changes.note(hash);
         let on_disk = |text: &str| self.disk.as_ref().is_some_and(|disk| disk.remove(text));
         let removed = self.index.remove(&hash);
         if let Some((_, object)) = &removed {
@@ -240,9 +303,17 @@ impl Store {
         on_disk(text) || removed.is_some()
     }
 
+    /// Removes this very object, if it still stands under its key.
+    pub fn remove_this(&self, object: &Arc<Object>) {
+        let held = self.index.peek(&object.key.hash);
+        if held.is_some_and(|held| Arc::ptr_eq(&held, object)) {
+            self.remove(object.key.hash, &object.key.text);
+        }
+    }
+
     /// A body to be written, counted for the site of its key.
     fn growing_body(&self, key: &Key, mut reservation: Option<Reservation>) -> Arc<Body> {
-        if let (Some(account), Some(held)) = (self.accounts.of(key.site()), &mut reservation) {
+        if let (Some(account), Some(held)) = (self.accounts.of(key), &mut reservation) {
             held.charge_to(account);
         }
         Body::growing(None, reservation)
@@ -288,11 +359,17 @@ impl Store {
         }
     }
 
+    /// Takes `bytes` of the budget, evicting what is least wanted, without waiting. None: there is no room now.
+    pub fn take(&self, bytes: u64) -> Option<Reservation> {
+        self.take_evicting(bytes)
+    }
+
     /// Sets the gauges to what is held now; called before metrics are read.
     pub fn update_gauges(&self) {
         self.count_disk_index();
         self.metrics.bytes.set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
         self.metrics.objects.set(i64::try_from(self.index.len()).unwrap_or(i64::MAX));
+        self.metrics.purge_entries.set(i64::try_from(self.purge_entries()).unwrap_or(i64::MAX));
         if let Some(disk) = &self.disk {
             disk.update_gauges();
         }

@@ -5,6 +5,7 @@ mod disk;
 mod herd;
 mod hits;
 mod memory;
+mod purge;
 mod stalled;
 mod traces;
 
@@ -53,6 +54,8 @@ enum Bench {
     StalledReader(stalled::Arguments),
     /// Peak resident memory under a working set that is far larger than the memory tier
     Memory(memory::Arguments),
+    /// How long purges take among a million objects, and that nothing purged is served
+    Purge(purge::Arguments),
     /// Hit ratio under a Zipf trace, without and with a scan, beside plain LRU
     Traces(traces::Arguments),
     /// Throughput, CPU, memory and start-up of the disk tier
@@ -119,6 +122,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
             memory::Arguments::default()
         };
         note("memory", Box::pin(memory::run(&plan, &arguments, &mut report)).await, &mut report);
+    }
+    if all || matches!(arguments.bench, Bench::Purge(_)) {
+        let arguments =
+            if let Bench::Purge(own) = &arguments.bench { own.clone() } else { purge::Arguments::default() };
+        note("purge", Box::pin(purge::run(&plan, &arguments, &mut report)).await, &mut report);
     }
     if all || matches!(arguments.bench, Bench::Traces(_)) {
         let arguments = if let Bench::Traces(own) = &arguments.bench {

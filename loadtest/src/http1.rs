@@ -14,6 +14,9 @@ use crate::content::Object;
 /// The longest response head, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
+/// The longest body of an answer that is kept whole, in bytes.
+const PLAIN_BYTES_MAX: usize = 1024 * 1024;
+
 /// Room for one read, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -58,6 +61,15 @@ pub(crate) struct Stalled {
     _stream: TcpStream,
 }
 
+/// A whole answer, whatever it is.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    pub(crate) status: u16,
+    /// Whether the cache said that it held the object.
+    pub(crate) hit: bool,
+    pub(crate) body: Vec<u8>,
+}
+
 // === impl Client ===
 
 impl Client {
@@ -81,6 +93,37 @@ impl Client {
     /// after the same objects have been checked.
     pub(crate) async fn skim(&mut self, object: &Object) -> Result<Timing> {
         self.limited(object, false).await
+    }
+
+    /// Sends a request and receives its answer, which has a Content-Length. After an error the connection is of no
+    /// further use.
+    pub(crate) async fn plain(&mut self, method: &str, path: &str, body: &str) -> Result<Plain> {
+        tokio::time::timeout(EXCHANGE_MAX, self.exchange_plain(method, path, body))
+            .await
+            .with_context(|| format!("{path}: not complete within {EXCHANGE_MAX:?}"))?
+            .with_context(|| path.to_owned())
+    }
+
+    async fn exchange_plain(&mut self, method: &str, path: &str, body: &str) -> Result<Plain> {
+        let host = self.host;
+        let length = if body.is_empty() {
+            String::new()
+        } else {
+            format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
+        };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: forebay-loadtest\r\n{length}\r\n{body}"
+        );
+        self.stream.write_all(request.as_bytes()).await.context("sending the request")?;
+        let head = self.read_head().await?;
+        let length = head.values("content-length").next().context("a response without Content-Length")?;
+        let length: usize = length.parse().context("Content-Length")?;
+        ensure!(length <= PLAIN_BYTES_MAX, "a body of {length} bytes");
+        while self.buffer.len() < length {
+            self.read().await.with_context(|| format!("after {} of {length} bytes", self.buffer.len()))?;
+        }
+        let body = self.buffer.split_to(length).to_vec();
+        Ok(Plain { status: head.status, hit: head.is_hit(), body })
     }
 
     async fn limited(&mut self, object: &Object, compare: bool) -> Result<Timing> {

@@ -10,7 +10,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::error;
+use super::server::Peer;
 use crate::config::model::Secret;
+use crate::purge::audit::{self, Asker, Way};
 
 /// The digest of the token asked for; None: there is none.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ impl Guard {
 /// Lets a request through, or answers 401 (RFC 6750 section 3) or 403.
 pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     if !guard.admits(request.headers()) {
+        note_refused_purge(&request, "credential");
         let reason = "a valid token is needed: Authorization: Bearer TOKEN (server.admin_token_file)";
         let mut response = error(StatusCode::UNAUTHORIZED, reason);
         let challenge = HeaderValue::from_static("Bearer realm=\"forebay admin\"");
@@ -40,9 +43,18 @@ pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Ne
         return response;
     }
     if request.method() == Method::POST && is_foreign(request.headers()) {
+        note_refused_purge(&request, "foreign_origin");
         return error(StatusCode::FORBIDDEN, "requests that pages of another origin send are refused");
     }
     next.run(request).await
+}
+
+/// A purge that was not let through is told like one that was.
+fn note_refused_purge(request: &Request, word: &str) {
+    if request.uri().path() == "/purge" {
+        let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
+        audit::refused(&Asker { way: Way::Admin, peer }, word);
+    }
 }
 
 fn digest(token: &[u8]) -> [u8; 32] {

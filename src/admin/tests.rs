@@ -10,6 +10,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::clock::Clock;
+use crate::config::model::{HookKey, PurgeHook};
 use crate::observe::record::tests::hit;
 
 /// A served admin listener; ends when told.
@@ -36,6 +38,9 @@ fn start(token: Option<&str>) -> Admin {
             counted.fetch_add(1, Ordering::SeqCst);
         }),
         clear: Arc::new(|| Box::pin(async { Ok(()) })),
+        purger: Arc::new(crate::purge::tests::purger("")),
+        hook: Some(hook()),
+        explained: explained(),
         collectors: vec![Box::new(move || gauge.connections().set(7))],
     };
     let (stop, stopped) = oneshot::channel();
@@ -43,6 +48,23 @@ fn start(token: Option<&str>) -> Admin {
         stopped.await.ok();
     }));
     Admin { address, readiness, drains, metrics, stop, served }
+}
+
+fn explained() -> Explained {
+    let text = "[server]\nhttp = ['127.0.0.1:0']\n[origin.main]\nservers = ['http://127.0.0.1:1']\n\
+                [[site]]\nhosts = ['a.example']\norigin = 'main'\n";
+    let config = crate::config::parse(text, std::path::Path::new("forebay.toml")).unwrap();
+    let families = crate::origin::OriginFamilies::new(&prometheus::Registry::new()).unwrap();
+    let origins = crate::origin::Origins::new(&config.origins, &families).unwrap();
+    let sites = Arc::new(crate::site::Sites::new(&config, &origins));
+    Explained { sites, limits: crate::explain::Limits::of(&config), clock: Clock::system() }
+}
+
+/// A hook with one key.
+fn hook() -> Hook {
+    let key = HookKey { id: "cms".to_owned(), secret: Secret(b"0123456789abcdef".to_vec()) };
+    let config = PurgeHook { keys: vec![key], window: std::time::Duration::from_secs(300) };
+    Hook::new(&config, Clock::manual(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)))
 }
 
 /// An answer: status, header in lower case, body.
@@ -117,7 +139,7 @@ async fn with_a_token_everything_but_health_needs_it() {
         "Authorization: Basic s3cret\r\n",
         "Authorization: s3cret\r\n",
     ] {
-        for (method, path) in [("GET", "/"), ("GET", "/metrics"), ("POST", "/drain")] {
+        for (method, path) in [("GET", "/"), ("GET", "/metrics"), ("POST", "/purge"), ("POST", "/drain")] {
             let (status, head, body) = admin.ask(method, path, headers).await;
             assert_eq!(status, 401, "{method} {path} {headers}");
             assert!(head.contains("www-authenticate: bearer realm="), "{head}");
@@ -207,4 +229,60 @@ async fn after_shutdown_idle_connections_are_closed_and_no_new_ones_taken() {
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).await.unwrap();
     assert!(TcpStream::connect(admin.address).await.is_err());
+}
+
+#[tokio::test]
+async fn the_hook_asks_for_a_signature_and_not_for_the_token() {
+    let admin = start(Some("s3cret"));
+    for headers in ["", "Authorization: Bearer s3cret\r\n"] {
+        let (status, head, body) = admin.ask("POST", "/purge/hook", headers).await;
+        assert_eq!((status, &json(&body)["reason"]), (401, &json!("missing")), "{body}");
+        assert!(head.contains("www-authenticate: forebay-signature"), "{head}");
+    }
+    // HMAC-SHA256 of `1700000000.` under the key: the body is empty, and so names nothing.
+    let signature = "3e0153239c488f9cbe8103099169ba4aa1fb4c71fee92bb6f1fc768e7ebdcfe0";
+    let headers = format!("Forebay-Signature: t=1700000000, id=cms, v1={signature}\r\nContent-Length: 0\r\n");
+    let (status, _, body) = admin.ask("POST", "/purge/hook", &headers).await;
+    assert_eq!((status, &json(&body)["reason"]), (400, &json!("body")), "{body}");
+    let (status, _, body) = admin.ask("POST", "/purge/hook", &headers).await;
+    assert_eq!((status, &json(&body)["reason"]), (409, &json!("replayed")), "{body}");
+}
+
+#[tokio::test]
+async fn a_purge_body_of_untold_length_is_bounded_too() {
+    let admin = start(None);
+    let mut stream = TcpStream::connect(admin.address).await.unwrap();
+    let head = "POST /purge HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = format!("{:x}\r\n{}\r\n0\r\n\r\n", BODY_BYTES_MAX + 1, " ".repeat(BODY_BYTES_MAX + 1));
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(chunk.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_is_explained_by_the_running_configuration() {
+    let admin = start(None);
+    let path =
+        "/explain?url=https%3A%2F%2Fa.example%2Fa.m4s%3Fx%3D1&response_header=Cache-Control:+max-age%3D60";
+    let (status, _, body) = admin.get(path).await;
+    assert_eq!(status, 200, "{body}");
+    let told = json(&body);
+    assert_eq!((&told["cache"], &told["key"]), (&json!("store"), &json!("a.example /a.m4s?x=1")), "{told}");
+    assert_eq!(
+        (&told["answer"]["ttl_seconds"], &told["answer"]["ttl_from"]),
+        (&json!(60.0), &json!("max-age"))
+    );
+    for (query, part) in [
+        ("", "url: must be given once"),
+        ("?url=%2Fa", "url: \"/a\" is no absolute URL"),
+        ("?url=http://a/&colour=red", "colour: is not a parameter"),
+        ("?url=http://a/&header=x", "header: \"x\" is no header field"),
+        ("?url=http://a/&status=99", "status: 99 is not the status"),
+    ] {
+        let (status, _, body) = admin.get(&format!("/explain{query}")).await;
+        assert_eq!(status, 400, "{query}");
+        assert!(json(&body)["error"].as_str().unwrap().contains(part), "{query}: {body}");
+    }
 }

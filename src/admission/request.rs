@@ -13,6 +13,10 @@ use super::token::Reason;
 pub enum Refusal {
     /// The target is neither a path nor an absolute `http` or `https` URL (RFC 9112 section 3.2).
     TargetForm,
+    /// The target holds a malformed percent-encoding or a control character (RFC 3986 section 2.1).
+    TargetEncoding,
+    /// `Host` is no host, or stands there twice (RFC 9112 section 3.2).
+    HostForm,
     /// The target is longer than `limits.request_target`.
     TargetLength,
     /// A GET or HEAD announces a body.
@@ -21,6 +25,8 @@ pub enum Refusal {
     Host,
     /// The site does not take the method; the answer names those it takes ([`allow_value`]).
     Method,
+    /// A `PURGE` from a client that is not in `purge.method_from`.
+    PurgeAddress,
     /// The token does not admit the request.
     Token(Reason),
 }
@@ -29,11 +35,13 @@ impl Refusal {
     /// The status of the answer.
     pub const fn status(self) -> StatusCode {
         match self {
-            Refusal::TargetForm | Refusal::Body => StatusCode::BAD_REQUEST,
+            Refusal::TargetForm | Refusal::TargetEncoding | Refusal::HostForm | Refusal::Body => {
+                StatusCode::BAD_REQUEST
+            }
             Refusal::TargetLength => StatusCode::URI_TOO_LONG,
             Refusal::Host => StatusCode::MISDIRECTED_REQUEST,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Refusal::Token(_) => StatusCode::FORBIDDEN,
+            Refusal::PurgeAddress | Refusal::Token(_) => StatusCode::FORBIDDEN,
         }
     }
 
@@ -41,10 +49,13 @@ impl Refusal {
     pub const fn as_str(self) -> &'static str {
         match self {
             Refusal::TargetForm => "target_form",
+            Refusal::TargetEncoding => "target_encoding",
+            Refusal::HostForm => "host_form",
             Refusal::TargetLength => "target_length",
             Refusal::Body => "body",
             Refusal::Host => "host",
             Refusal::Method => "method",
+            Refusal::PurgeAddress => "purge_address",
             Refusal::Token(reason) => reason.as_str(),
         }
     }
@@ -165,10 +176,13 @@ mod tests {
     fn every_refusal_has_its_status_and_word() {
         let all = [
             (Refusal::TargetForm, 400, "target_form"),
+            (Refusal::TargetEncoding, 400, "target_encoding"),
+            (Refusal::HostForm, 400, "host_form"),
             (Refusal::TargetLength, 414, "target_length"),
             (Refusal::Body, 400, "body"),
             (Refusal::Host, 421, "host"),
             (Refusal::Method, 405, "method"),
+            (Refusal::PurgeAddress, 403, "purge_address"),
             (Refusal::Token(Reason::BadMac), 403, "bad_mac"),
         ];
         for (refusal, status, word) in all {

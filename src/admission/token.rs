@@ -29,6 +29,9 @@ use crate::config::model::{TokenFormat, TokenPlace, TokenPolicy};
 /// Bytes of a token as received; a longer one is refused as malformed before any cryptography.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
+/// Claims that a token grants at most.
+pub const CLAIMS_MAX: usize = 4;
+
 /// Fields of a token; one with more is refused as malformed before any cryptography.
 pub const TOKEN_FIELDS_MAX: usize = 16;
 
@@ -97,8 +100,10 @@ impl Reason {
 /// What of a request a token is verified against.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'r> {
-    /// The path as received, still percent-encoded, with the token's leading segment taken off.
+    /// The path as received, still percent-encoded, with the token's leading segment taken off: what an issuer signs.
     pub path: &'r str,
+    /// The same in normal form ([`crate::key::target`]): what the node goes by, and so what a scope must cover.
+    pub normal: &'r str,
     /// The query as received, token parameters included.
     pub query: Option<&'r str>,
     /// Names of token parameters, which are no part of the query that a token can sign.
@@ -127,6 +132,27 @@ pub struct Grant<'t> {
     pub expires: u64,
     /// Place of the key that verified it, in the order of the policy's keys.
     pub key: usize,
+    /// What else it says, by name, as written in the token.
+    pub claims: [Option<(&'static str, &'t str)>; CLAIMS_MAX],
+}
+
+/// What an admitted token says, by name: what a rule's `key.claims` may name. The names are those of the token's format
+/// (EdgeAuth: `id`, `data`, `ip`, `acl`), the values as written in the text that was signed.
+///
+/// Of a verified token only; without one, it is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims(Vec<(&'static str, String)>);
+
+impl Claims {
+    /// Claims of these names and values.
+    pub fn new(claims: impl IntoIterator<Item = (&'static str, String)>) -> Claims {
+        Claims(claims.into_iter().collect())
+    }
+
+    /// The value of a claim; None: the token has no such claim.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
 }
 
 /// The wire format of a token.
@@ -162,9 +188,15 @@ pub struct Admitted<'a> {
     pub key_id: &'a str,
     name: &'a str,
     token: Cow<'a, str>,
+    claims: [Option<(&'static str, Cow<'a, str>)>; CLAIMS_MAX],
 }
 
 impl<'a> Admitted<'a> {
+    /// What the token says, for keys to be made of.
+    pub fn claims(&self) -> Claims {
+        Claims::new(self.claims.iter().flatten().map(|(name, value)| (*name, value.to_string())))
+    }
+
     /// The token as leading path segment, `/NAME=TOKEN`: what has to stand before an absolute path so that the token
     /// is carried on. Borrowed where the request already had it so.
     pub fn carried(&self) -> Cow<'a, str> {
@@ -239,11 +271,32 @@ impl Policy {
         client: IpAddr,
         now_unix: u64,
     ) -> Result<Admitted<'a>, Denied<'a>> {
+        let normal = self.split_path(path).rest;
+        self.admit_normal(path, normal, query, cookies, client, now_unix)
+    }
+
+    /// As [`Policy::admit`], for a path whose normal form, without token, is `normal`: that is what a scope must cover,
+    /// while a token for one URL may be signed over either. Another token may not begin it.
+    ///
+    /// # Errors
+    /// [`Denied`], with the reason and the path that may be logged.
+    pub fn admit_normal<'a>(
+        &'a self,
+        path: &'a str,
+        normal: &str,
+        query: Option<&'a str>,
+        cookies: impl Iterator<Item = &'a str>,
+        client: IpAddr,
+        now_unix: u64,
+    ) -> Result<Admitted<'a>, Denied<'a>> {
         let segments = self.split_path(path);
         let rest = segments.rest;
+        if self.split_path(normal).count > 0 && segments.count < 2 {
+            return Err(Denied { reason: Reason::Malformed, path: "/" });
+        }
         let denied = |reason| Denied { reason, path: rest };
         let found = self.find(&segments, query, cookies).map_err(denied)?;
-        let request = Presented { path: rest, query, names: &self.names, client, now_unix };
+        let request = Presented { path: rest, normal, query, names: &self.names, client, now_unix };
         let (grant, token) = self.verify(found.token, &request).map_err(denied)?;
         Ok(Admitted {
             path: rest,
@@ -254,6 +307,7 @@ impl Policy {
             key_id: self.key_ids.get(grant.key).map_or("", String::as_str),
             name: self.names.get(found.name).map_or("", String::as_str),
             token,
+            claims: grant.claims,
         })
     }
 
@@ -380,16 +434,20 @@ struct Verified<'a> {
     session: Option<Cow<'a, str>>,
     expires: u64,
     key: usize,
+    claims: [Option<(&'static str, Cow<'a, str>)>; CLAIMS_MAX],
 }
 
 impl<'a> Verified<'a> {
     fn borrowed(grant: Grant<'a>) -> Self {
-        Verified { session: grant.session.map(Cow::Borrowed), expires: grant.expires, key: grant.key }
+        let session = grant.session.map(Cow::Borrowed);
+        let claims = grant.claims.map(|claim| claim.map(|(name, value)| (name, Cow::Borrowed(value))));
+        Verified { session, expires: grant.expires, key: grant.key, claims }
     }
 
     fn owned(grant: Grant<'_>) -> Self {
-        let session = grant.session.map(|session| Cow::Owned(session.to_owned()));
-        Verified { session, expires: grant.expires, key: grant.key }
+        let own = |text: &str| Cow::Owned(text.to_owned());
+        let claims = grant.claims.map(|claim| claim.map(|(name, value)| (name, own(value))));
+        Verified { session: grant.session.map(own), expires: grant.expires, key: grant.key, claims }
     }
 }
 

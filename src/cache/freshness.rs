@@ -2,19 +2,23 @@
 //!
 //! A rule wins over the origin's header, the origin's header over the default of the asset kind; a live playlist is
 //! capped in any case, and so is an error. Built on RFC 9111 sections 3 and 4.2, RFC 5861, and RFC 8216bis
-//! appendix B.1.
+//! appendix B.1. What a header may not be stored with is in `storing`, how old it is in `age`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, DATE, EXPIRES, HeaderName, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VARY, VIA,
-};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::HeaderMap;
+use http::header::{DATE, EXPIRES, HeaderName, LAST_MODIFIED};
 use pingora::http::ResponseHeader;
-use pingora_cache::cache_control::CacheControl;
 
 use super::Times;
+use super::age::Age;
+use super::date::Dated;
+use super::directives::{Deciding, Directives};
+use super::header::{for_viewers, set_viewer_freshness};
+use super::source::{TtlCap, TtlFrom, TtlSource};
+use super::storing::{Refusal, dropped_fields, refusal, varying_fields};
+use super::tags;
 use crate::asset::Kind;
 use crate::hls::PlaylistFacts;
 use crate::store::Lifetime;
@@ -28,8 +32,15 @@ const ENDED_TTL: Duration = Duration::from_secs(3600);
 /// Freshness of a multivariant playlist, and of a DASH manifest, of which the origin says nothing.
 const MULTIVARIANT_TTL: Duration = Duration::from_secs(5);
 
-/// Freshness of an error for an HLS asset where no target duration is known; also the longest an origin may set.
+/// Freshness of an error of which the origin says nothing; also the longest an origin may set for an error of an HLS
+/// asset, and for a server error of any kind.
 const NEGATIVE_TTL: Duration = Duration::from_secs(1);
+
+/// Longest freshness that is guessed from `Last-Modified` (RFC 9111 section 4.2.2): a day.
+const HEURISTIC_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The share of the time since `Last-Modified` that is guessed as freshness: a tenth.
+const HEURISTIC_DIVISOR: u32 = 10;
 
 /// How long an ended playlist or a segment may be served when the origin fails.
 const LASTING_STALE_IF_ERROR: Duration = Duration::from_secs(24 * 3600);
@@ -37,14 +48,20 @@ const LASTING_STALE_IF_ERROR: Duration = Duration::from_secs(24 * 3600);
 /// Target durations that a live playlist may be served for when the origin fails.
 const LIVE_STALE_IF_ERROR_TARGETS: u32 = 3;
 
+/// Most target durations that an origin's `stale-while-revalidate` holds for on a live playlist.
+const LIVE_STALE_WHILE_REVALIDATE_TARGETS_MAX: u32 = 3;
+
+/// Most target durations that an origin's `stale-if-error` holds for on a live playlist.
+const LIVE_STALE_IF_ERROR_TARGETS_MAX: u32 = 6;
+
+/// Longest that an origin's windows (RFC 5861) hold for on anything else but an error: 30 days.
+const STALE_WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Target durations that a held (blocking) playlist request stays fresh (RFC 8216bis appendix B.1).
 const BLOCKING_TARGETS: u32 = 6;
 
 /// Longest freshness taken from anywhere: a year.
 const TTL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// Statuses kept without a rule that names them. Redirects are not: they are kept by rule alone.
-const KEPT_STATUSES: [u16; 12] = [200, 203, 204, 404, 405, 410, 414, 500, 501, 502, 503, 504];
 
 /// An answer of the origin, with what is known about it.
 #[derive(Clone, Copy, Debug)]
@@ -59,191 +76,165 @@ pub struct Fetched<'a> {
     pub blocking: bool,
     /// What the rules say.
     pub times: &'a Times,
-    /// When it came.
+    /// When the request was sent.
+    pub asked: SystemTime,
+    /// When the header came.
     pub now: SystemTime,
-}
-
-/// Why an answer is not kept. The word stands in `Cache-Status` and in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// `no-store` (RFC 9111 section 5.2.2.5).
-    NoStore,
-    /// `private` (section 5.2.2.7).
-    Private,
-    /// It sets a cookie.
-    SetCookie,
-    /// It varies by a field that is not part of the key.
-    Vary,
-    /// Its status is not kept.
-    Status,
-    /// Keys and licences are never shared.
-    Kind,
-    /// A part of an object that was not asked for in part.
-    Partial,
-}
-
-impl Refusal {
-    /// The word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Refusal::NoStore => "no_store",
-            Refusal::Private => "private",
-            Refusal::SetCookie => "set_cookie",
-            Refusal::Vary => "vary",
-            Refusal::Status => "status",
-            Refusal::Kind => "kind",
-            Refusal::Partial => "partial",
-        }
-    }
+    /// Whether the request that it answers had `Authorization` (RFC 9111 section 3.5).
+    pub authorized: bool,
+    /// Whether the key holds `Authorization`: then an answer to a request with it may be kept if a rule's `ttl` says so.
+    /// Another part of the key, a cookie or a claim, does not tell apart whom that answer is for.
+    pub keyed_by_it: bool,
+    /// Whether the viewer's request had `no-store` and is obeyed (section 5.2.1.5).
+    pub no_store: bool,
 }
 
 /// Whether an answer is kept.
 #[derive(Clone, Debug)]
 pub enum Verdict {
-    /// It is, with this header and for so long.
-    Keep(Box<ResponseHeader>, Lifetime),
+    /// It is.
+    Keep(Box<Kept>),
     /// It is not; the one who asked gets it with this header.
     Pass(Box<ResponseHeader>, Refusal),
 }
 
+/// What is kept of an answer.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Status and fields to store and to answer with.
+    pub header: ResponseHeader,
+    /// How long it may be used.
+    pub lifetime: Lifetime,
+    /// Hashes of its tags, sorted, each once; None: it names none, and an object that it confirms keeps its own.
+    pub tags: Option<Arc<[u64]>>,
+    /// Fields that `private` or `no-cache` name: for the one who asked alone (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
+    pub own: HeaderMap,
+    /// Request fields that it varies by (RFC 9111 section 4.1), lower case, sorted, each once.
+    pub vary: Box<[HeaderName]>,
+}
+
 /// Judges an answer.
 pub fn judge(fetched: &Fetched<'_>) -> Verdict {
-    let control = CacheControl::from_resp_headers(fetched.header);
-    let mut header = Box::new(end_to_end(fetched.header));
-    if let Some(refusal) = refusal(fetched, control.as_ref()) {
-        return Verdict::Pass(header, refusal);
+    let headers = &fetched.header.headers;
+    let deciding = Deciding::of(headers);
+    let mut header = for_viewers(fetched.header, fetched.now);
+    if let Some(refusal) = refusal(fetched, &deciding) {
+        return Verdict::Pass(Box::new(header), refusal);
     }
-    let age = fetched.header.headers.get(AGE).and_then(seconds).unwrap_or_default();
-    let ttl = ttl(fetched, control.as_ref());
-    let (stale_while_revalidate, stale_if_error) = stale_windows(fetched, control.as_ref());
-    let lifetime = Lifetime {
-        created: fetched.now.checked_sub(age).unwrap_or(fetched.now),
-        fresh_until: fetched.now + ttl.saturating_sub(age),
+    let Some(vary) = varying_fields(headers) else { return Verdict::Pass(Box::new(header), Refusal::Vary) };
+    let Ok(tags) = tags::of(headers) else { return Verdict::Pass(Box::new(header), Refusal::Tags) };
+    let mut own = HeaderMap::new();
+    for name in dropped_fields(&deciding) {
+        for value in header.headers.get_all(name) {
+            own.append(name.clone(), value.clone());
+        }
+        header.remove_header(name);
+    }
+    let told = Directives::of_cache_control(headers);
+    if let Some(freshness) = viewer_freshness(fetched, &told) {
+        set_viewer_freshness(&mut header, freshness, &told, live(fetched).is_some());
+    }
+    Verdict::Keep(Box::new(Kept { header, lifetime: lifetime(fetched, &deciding), tags, own, vary }))
+}
+
+fn lifetime(fetched: &Fetched<'_>, deciding: &Deciding) -> Lifetime {
+    let age = Age::of(&fetched.header.headers, fetched.asked, fetched.now);
+    let (ttl, source) = chosen(fetched, deciding);
+    let (ttl, cap) = (ttl.min(TTL_MAX), cap(fetched).map(|cap| cap.min(TTL_MAX)));
+    let capped = cap.filter(|cap| *cap < ttl);
+    let overdue =
+        if source.is_of_origin() { age.initial.saturating_sub(ttl) } else { age.told.saturating_sub(ttl) };
+    let (stale_while_revalidate, stale_if_error) = stale_windows(fetched, &deciding.directives, overdue);
+    Lifetime {
+        created: fetched.now.checked_sub(age.initial).unwrap_or(fetched.now),
+        fresh_until: fetched.now + freshness_left((ttl, source), cap, age),
+        span: capped.unwrap_or(ttl),
+        from_coming: capped.is_some() || !source.is_of_origin(),
         stale_while_revalidate,
         stale_if_error,
-    };
-    if let Some(value) = viewer_cache_control(fetched, control.as_ref()) {
-        // A static name and a value made of digits and letters.
-        let _ = header.insert_header(CACHE_CONTROL, value);
-        header.remove_header(&EXPIRES);
-    }
-    Verdict::Keep(header, lifetime)
-}
-
-/// A copy without the fields that belong to one connection (RFC 9110 section 7.6.1) or are set anew on the way out.
-pub fn end_to_end(received: &ResponseHeader) -> ResponseHeader {
-    let named: Vec<HeaderName> = received
-        .headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|list| list.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let dropped = [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, AGE, VIA];
-    let (mut parts, ()) = http::Response::new(()).into_parts();
-    parts.status = received.status;
-    parts.headers = HeaderMap::with_capacity(received.headers.len() + 8);
-    for (name, value) in &received.headers {
-        let hop = dropped.contains(name)
-            || named.contains(name)
-            || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authenticate");
-        if !hop {
-            // Copied: a received value shares the whole buffer that the header was read into.
-            parts
-                .headers
-                .append(name.clone(), HeaderValue::from_bytes(value.as_bytes()).unwrap_or(value.clone()));
-        }
-    }
-    ResponseHeader::from(parts)
-}
-
-fn refusal(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> Option<Refusal> {
-    let headers = &fetched.header.headers;
-    let status = fetched.header.status;
-    let by_rule = fetched.times.names_status;
-    if fetched.kind == Kind::Key {
-        Some(Refusal::Kind)
-    } else if status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE) {
-        Some(Refusal::Partial)
-    } else if !by_rule && !is_kept_status(status) {
-        Some(Refusal::Status)
-    } else if headers.contains_key(SET_COOKIE) {
-        Some(Refusal::SetCookie)
-    } else if varies(headers) {
-        Some(Refusal::Vary)
-    } else if fetched.times.ttl.is_some() {
-        // A rule that sets a time wins over the origin's directives.
-        None
-    } else if control.is_some_and(CacheControl::no_store) {
-        Some(Refusal::NoStore)
-    } else if control.is_some_and(CacheControl::private) {
-        Some(Refusal::Private)
-    } else {
-        None
+        strict: deciding.directives.forbids_stale(),
+        immutable: deciding.directives.immutable && live(fetched).is_none(),
+        purged: None,
     }
 }
 
-fn is_kept_status(status: StatusCode) -> bool {
-    KEPT_STATUSES.contains(&status.as_u16())
+/// How long the answer is fresh from now on. A time that its origin means counts from its making (RFC 9111 section
+/// 4.2.3); a time of the node's own, and a cap, from when it came, less the time that it lay in caches before.
+fn freshness_left((ttl, source): (Duration, TtlSource), cap: Option<Duration>, age: Age) -> Duration {
+    let from_now = |own: Duration| own.saturating_sub(age.told);
+    let left = if source.is_of_origin() { ttl.saturating_sub(age.initial) } else { from_now(ttl) };
+    cap.map_or(left, |cap| left.min(from_now(cap)))
 }
 
-/// Whether the answer depends on a field of the request that the node lets differ: it asks with the same
-/// `Accept-Encoding` and without `Origin` for everybody.
-fn varies(headers: &HeaderMap) -> bool {
-    let names = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    names.map(<[u8]>::trim_ascii).any(|name| {
-        !name.is_empty()
-            && !name.eq_ignore_ascii_case(b"accept-encoding")
-            && !name.eq_ignore_ascii_case(b"origin")
-            && !name.to_ascii_lowercase().starts_with(b"access-control-request-")
-    })
+/// What names the freshness of an answer, and what shortens it. Of an answer that is kept.
+pub fn ttl_from(fetched: &Fetched<'_>) -> TtlFrom {
+    let deciding = Deciding::of(&fetched.header.headers);
+    let (ttl, source) = chosen(fetched, &deciding);
+    let by = if live(fetched).is_some() { TtlCap::LivePlaylist } else { TtlCap::Error };
+    let cap = cap(fetched).filter(|cap| *cap < ttl).map(|_| by);
+    TtlFrom { source, targeted: source.is_directive() && deciding.targeted, cap }
 }
 
-fn ttl(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> Duration {
-    let chosen = fetched
-        .times
-        .ttl
-        .or_else(|| explicit(fetched, control))
-        .unwrap_or_else(|| default_ttl(fetched))
-        .min(TTL_MAX);
-    let is_error = fetched.header.status.is_client_error() || fetched.header.status.is_server_error();
-    match live(fetched) {
-        _ if is_error && fetched.times.ttl.is_none() && is_hls(fetched.kind) => chosen.min(NEGATIVE_TTL),
-        _ if fetched.header.status.is_server_error() && fetched.times.ttl.is_none() => {
-            chosen.min(NEGATIVE_TTL)
-        }
-        // A live playlist that were kept longer would freeze the stream.
-        Some(target) if fetched.blocking => chosen.min(target * BLOCKING_TARGETS),
-        Some(target) => chosen.min(target),
-        None => chosen,
+/// The time that counts, before anything shortens it: a rule's, the origin's, a guess, or the kind's.
+fn chosen(fetched: &Fetched<'_>, deciding: &Deciding) -> (Duration, TtlSource) {
+    let default = if is_error(fetched) { TtlSource::Error } else { TtlSource::Kind };
+    let rule = fetched.times.ttl.map(|ttl| (ttl, TtlSource::Rule));
+    rule.or_else(|| explicit(fetched, deciding))
+        .or_else(|| heuristic(fetched, deciding).map(|ttl| (ttl, TtlSource::LastModified)))
+        .unwrap_or_else(|| (default_ttl(fetched), default))
+}
+
+/// The longest freshness of an answer, whoever names it.
+fn cap(fetched: &Fetched<'_>) -> Option<Duration> {
+    let by_rule = fetched.times.ttl.is_some();
+    if !by_rule && caps_errors(fetched) {
+        return Some(NEGATIVE_TTL);
     }
+    // A live playlist that were kept longer would freeze the stream.
+    live(fetched).map(|target| target * if fetched.blocking { BLOCKING_TARGETS } else { 1 })
 }
 
 /// The origin's own word (RFC 9111 section 4.2.1); a word that cannot be read counts as stale.
-fn explicit(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> Option<Duration> {
-    if let Some(control) = control {
-        if control.no_cache() {
-            return Some(Duration::ZERO);
-        }
-        let read = |directive: pingora::Result<Option<u32>>| match directive {
-            Ok(seconds) => seconds.map(|seconds| Duration::from_secs(seconds.into())),
-            Err(_) => Some(Duration::ZERO),
-        };
-        let lifetime = read(control.s_maxage()).or_else(|| read(control.max_age()));
-        if lifetime.is_some() {
-            return lifetime;
-        }
+fn explicit(fetched: &Fetched<'_>, deciding: &Deciding) -> Option<(Duration, TtlSource)> {
+    let directives = &deciding.directives;
+    if directives.no_cache.is_whole() {
+        return Some((Duration::ZERO, TtlSource::NoCache));
     }
-    let expires = fetched.header.headers.get(EXPIRES)?;
-    let date = fetched.header.headers.get(DATE).and_then(http_date).unwrap_or(fetched.now);
-    Some(http_date(expires).and_then(|at| at.duration_since(date).ok()).unwrap_or_default())
+    let expires = || match Dated::of(&fetched.header.headers, &EXPIRES, fetched.now) {
+        _ if deciding.targeted => None,
+        Dated::Absent => None,
+        Dated::Invalid => Some(Duration::ZERO),
+        Dated::At(at) => Some(at.duration_since(date(fetched)).unwrap_or_default()),
+    };
+    let s_maxage = directives.s_maxage.map(|ttl| (ttl, TtlSource::SMaxage));
+    let max_age = || directives.max_age.map(|ttl| (ttl, TtlSource::MaxAge));
+    s_maxage.or_else(max_age).or_else(|| expires().map(|ttl| (ttl, TtlSource::Expires)))
+}
+
+/// A tenth of the time since the last change (RFC 9111 section 4.2.2), for kinds that have no default of the node's
+/// own, and answers that are cacheable without a word of the origin, or by `public`.
+fn heuristic(fetched: &Fetched<'_>, deciding: &Deciding) -> Option<Duration> {
+    let status = fetched.header.status;
+    let cacheable = matches!(status.as_u16(), 200 | 203 | 204) || deciding.directives.public;
+    if has_own_default(fetched.kind) || is_error(fetched) || !cacheable {
+        return None;
+    }
+    let changed = Dated::of(&fetched.header.headers, &LAST_MODIFIED, fetched.now).time()?;
+    let unchanged = date(fetched).duration_since(changed).unwrap_or_default();
+    Some((unchanged / HEURISTIC_DIVISOR).min(HEURISTIC_TTL_MAX))
+}
+
+/// When the answer was made, as its origin says; else when it came.
+fn date(fetched: &Fetched<'_>) -> SystemTime {
+    Dated::of(&fetched.header.headers, &DATE, fetched.now).time().unwrap_or(fetched.now)
 }
 
 fn default_ttl(fetched: &Fetched<'_>) -> Duration {
-    let status = fetched.header.status;
-    if status.is_client_error() || status.is_server_error() {
+    if is_error(fetched) {
         return NEGATIVE_TTL;
+    }
+    if fetched.header.status.is_redirection() {
+        return Duration::ZERO;
     }
     match (fetched.kind, live(fetched)) {
         (_, Some(target)) if fetched.blocking => target * BLOCKING_TARGETS,
@@ -255,16 +246,20 @@ fn default_ttl(fetched: &Fetched<'_>) -> Duration {
     }
 }
 
-/// The windows of RFC 5861: rule, then header, then kind. `must-revalidate` closes them unless a rule opens them.
-fn stale_windows(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> (Duration, Duration) {
-    let strict = control
-        .is_some_and(|control| control.must_revalidate() || control.proxy_revalidate() || control.no_cache());
-    let told = |directive: fn(&CacheControl) -> pingora::Result<Option<u32>>| {
-        control.and_then(|control| directive(control).ok().flatten()).map(|s| Duration::from_secs(s.into()))
-    };
-    let is_error = fetched.header.status.is_client_error() || fetched.header.status.is_server_error();
+/// Whether an answer of this kind is fresh for a while although its origin says nothing.
+pub(super) fn has_own_default(kind: Kind) -> bool {
+    is_hls(kind) || kind == Kind::Manifest
+}
+
+/// The windows of RFC 5861: rule, then header within the caps of the kind, then kind. A directive that forbids to serve
+/// what is stale (RFC 9111 section 4.2.4) closes them unless a rule opens them; `s-maxage` alone leaves open what the
+/// origin itself has opened beside it. What the origin opens counts from the end of freshness, which was so long ago
+/// (`overdue`) when the answer came.
+fn stale_windows(fetched: &Fetched<'_>, directives: &Directives, overdue: Duration) -> (Duration, Duration) {
+    let closed = directives.must_revalidate || directives.proxy_revalidate || directives.no_cache.is_whole();
+    let by_word_only = directives.s_maxage.is_some();
     let (default_swr, default_sie) = match (fetched.kind, live(fetched)) {
-        _ if is_error => (Duration::ZERO, Duration::ZERO),
+        _ if is_error(fetched) || by_word_only => (Duration::ZERO, Duration::ZERO),
         (_, Some(target)) => (target / 2, target * LIVE_STALE_IF_ERROR_TARGETS),
         (
             Kind::MediaPlaylist | Kind::MultivariantPlaylist | Kind::Segment | Kind::Part | Kind::Init,
@@ -272,29 +267,35 @@ fn stale_windows(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> (Dura
         ) => (Duration::ZERO, LASTING_STALE_IF_ERROR),
         _ => (Duration::ZERO, Duration::ZERO),
     };
-    let choose = |rule: Option<Duration>, told: Option<Duration>, default: Duration| {
-        let unless_strict = if strict { Duration::ZERO } else { told.unwrap_or(default) };
-        rule.unwrap_or(unless_strict).min(TTL_MAX)
+    let (most_swr, most_sie) = match live(fetched) {
+        _ if caps_errors(fetched) => (Duration::ZERO, Duration::ZERO),
+        Some(target) => {
+            (target * LIVE_STALE_WHILE_REVALIDATE_TARGETS_MAX, target * LIVE_STALE_IF_ERROR_TARGETS_MAX)
+        }
+        None => (STALE_WINDOW_MAX, STALE_WINDOW_MAX),
     };
-    let swr =
-        choose(fetched.times.stale_while_revalidate, told(CacheControl::stale_while_revalidate), default_swr);
-    let sie = choose(fetched.times.stale_if_error, told(CacheControl::stale_if_error), default_sie);
+    let choose =
+        |rule: Option<Duration>, told: Option<Duration>, most: Duration, default: Duration| match rule {
+            Some(rule) => rule.min(TTL_MAX),
+            None if closed => Duration::ZERO,
+            None => told.map_or(default, |told| told.min(most).saturating_sub(overdue)),
+        };
+    let times = fetched.times;
+    let swr = choose(times.stale_while_revalidate, directives.stale_while_revalidate, most_swr, default_swr);
+    let sie = choose(times.stale_if_error, directives.stale_if_error, most_sie, default_sie);
     (swr, sie)
 }
 
-/// What viewers are told in place of the origin's word: a rule's time, or the cap of a live playlist.
-fn viewer_cache_control(fetched: &Fetched<'_>, control: Option<&CacheControl>) -> Option<HeaderValue> {
-    let seconds = if let Some(browser_ttl) = fetched.times.browser_ttl {
-        browser_ttl.as_secs()
-    } else {
-        let cap = live(fetched)? * if fetched.blocking { BLOCKING_TARGETS } else { 1 };
-        let told = control.and_then(|control| control.max_age().ok().flatten()).map(u64::from);
-        if control.is_some_and(|control| control.no_cache() || control.no_store()) {
-            return None;
-        }
-        told.map_or(cap.as_secs(), |told| told.min(cap.as_secs()))
-    };
-    HeaderValue::from_str(&format!("max-age={seconds}")).ok()
+/// The freshness that viewers are told in place of the origin's word: a rule's, or at most the cap of a live playlist.
+fn viewer_freshness(fetched: &Fetched<'_>, told: &Directives) -> Option<Duration> {
+    if fetched.times.browser_ttl.is_some() {
+        return fetched.times.browser_ttl;
+    }
+    let cap = live(fetched)? * if fetched.blocking { BLOCKING_TARGETS } else { 1 };
+    if told.no_cache.is_whole() || told.no_store {
+        return None;
+    }
+    Some(told.max_age.map_or(cap, |told| told.min(cap)))
 }
 
 /// The target duration of a live media playlist.
@@ -303,16 +304,17 @@ fn live(fetched: &Fetched<'_>) -> Option<Duration> {
     (!facts.ended && !facts.multivariant).then_some(facts.target_duration)
 }
 
+fn is_error(fetched: &Fetched<'_>) -> bool {
+    fetched.header.status.is_client_error() || fetched.header.status.is_server_error()
+}
+
+/// Whether an error is kept for a moment only: every error of an HLS asset, and server errors of all kinds.
+fn caps_errors(fetched: &Fetched<'_>) -> bool {
+    fetched.header.status.is_server_error() || (is_error(fetched) && is_hls(fetched.kind))
+}
+
 fn is_hls(kind: Kind) -> bool {
     kind.is_playlist() || matches!(kind, Kind::Segment | Kind::Part | Kind::Init)
-}
-
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
-}
-
-fn http_date(value: &HeaderValue) -> Option<SystemTime> {
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
 #[cfg(test)]

@@ -2,38 +2,87 @@
 
 use std::time::Duration;
 
-use crate::asset::Kind;
-use crate::config::model::Rule;
+use http::{HeaderMap, HeaderValue, Method};
 
-/// The part of a site's rules that bears on one path and kind; which of them applies may depend on the answer's status.
+use crate::asset::Kind;
+use crate::config::model::{RequestHeaders, Rule};
+
+/// Which rules ask something of the request beside path and kind, and have it. A fetch carries it, since it outlives the
+/// request, and chooses by it. It takes no memory where no rule asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held(Vec<usize>);
+
+impl Held {
+    /// Asks the rules.
+    pub fn of(rules: &[Rule], method: &Method, headers: &HeaderMap) -> Held {
+        let rules = rules.iter().enumerate().filter(|(_, rule)| rule.is_conditional());
+        Held(rules.filter(|(_, rule)| holds(rule, method, headers)).map(|(place, _)| place).collect())
+    }
+
+    fn applies(&self, rule: &Rule, place: usize) -> bool {
+        !rule.is_conditional() || self.0.contains(&place)
+    }
+}
+
+fn holds(rule: &Rule, method: &Method, headers: &HeaderMap) -> bool {
+    // HEAD is answered by what GET has brought.
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    (rule.methods.is_empty() || rule.methods.contains(method))
+        && rule.request_headers.as_ref().is_none_or(|asked| has_fields(asked, headers))
+}
+
+fn has_fields(asked: &RequestHeaders, headers: &HeaderMap) -> bool {
+    asked.fields.iter().all(|(name, glob)| {
+        let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+        !lines.is_empty() && glob.matches(&String::from_utf8_lossy(&lines.join(&b", "[..])))
+    })
+}
+
+/// The part of a site's rules that bears on one request; which of them applies may depend on the answer's status.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy<'a> {
     rules: &'a [Rule],
+    held: &'a Held,
     path: &'a str,
     kind: Kind,
 }
 
 impl<'a> Policy<'a> {
-    /// The policy for a path of this kind.
-    pub fn new(rules: &'a [Rule], path: &'a str, kind: Kind) -> Policy<'a> {
-        Policy { rules, path, kind }
+    /// The policy for a path (in normal form) of this kind; `held` is what the request had of what rules ask for.
+    pub fn new(rules: &'a [Rule], held: &'a Held, path: &'a str, kind: Kind) -> Policy<'a> {
+        Policy { rules, held, path, kind }
     }
 
-    /// The first rule that applies whatever the answer will be: it decides key and bypass.
-    pub fn for_request(&self) -> Option<&'a Rule> {
-        self.rules.iter().find(|rule| rule.status.is_empty() && self.applies(rule, self.kind))
+    /// The first rule that applies whatever the answer will be, and its place: it decides key and bypass.
+    pub fn for_request(&self) -> Option<(usize, &'a Rule)> {
+        let mut rules = self.rules.iter().enumerate();
+        rules.find(|(place, rule)| rule.status.is_empty() && self.applies(*place, rule, self.kind))
     }
 
-    /// The first rule that applies to an answer of this status and kind: it decides times.
+    /// The first rule that applies to an answer of this status and kind: it decides times and changes of the header.
     pub fn for_answer(&self, status: u16, kind: Kind) -> Option<&'a Rule> {
-        let fits = |rule: &&Rule| rule.status.is_empty() || rule.status.contains(&status);
-        self.rules.iter().filter(fits).find(|rule| self.applies(rule, kind))
+        let fits = |rule: &Rule| rule.status.is_empty() || rule.status.contains(&status);
+        let mut rules = self.rules.iter().enumerate();
+        rules.find(|(place, rule)| fits(rule) && self.applies(*place, rule, kind)).map(|(_, rule)| rule)
+    }
+
+    /// What stands in the key for conditions on header fields: those that hold, of all rules for the path, whatever else
+    /// these ask for. So no field decides what others get.
+    pub fn conditions(&self) -> impl Iterator<Item = u64> {
+        let rules = self.held.0.iter().filter_map(|place| self.rules.get(*place));
+        let here = rules.filter(|rule| self.is_path_of(rule));
+        here.filter_map(|rule| rule.request_headers.as_ref()).map(|asked| asked.hash)
     }
 
     /// Whether a rule names this kind; a playlist that has not been read yet may be of either sort.
-    fn applies(&self, rule: &Rule, kind: Kind) -> bool {
-        rule.path.as_ref().is_none_or(|glob| glob.matches(self.path))
+    fn applies(&self, place: usize, rule: &Rule, kind: Kind) -> bool {
+        self.is_path_of(rule)
             && (rule.kinds.is_empty() || rule.kinds.contains(&kind))
+            && self.held.applies(rule, place)
+    }
+
+    fn is_path_of(&self, rule: &Rule) -> bool {
+        rule.path.as_ref().is_none_or(|glob| glob.matches(self.path))
     }
 }
 

@@ -4,17 +4,16 @@
 //! on its admin listener. Called by [`crate::cli`].
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::admin::Node;
 use super::check::EXIT_BAD_CONFIGURATION;
 use crate::config::model::{Config, Disk};
 use crate::store::disk::device::Directory;
@@ -26,9 +25,6 @@ const EXIT_DAMAGED: u8 = 65;
 
 /// Exit status where a disk or the node cannot be used (`EX_IOERR` of sysexits).
 const EXIT_FAILED: u8 = 74;
-
-/// How long the node may take to answer.
-const ADMIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is asked, and of which configuration.
 #[derive(Debug, Args)]
@@ -148,36 +144,9 @@ fn clear_stopped(disk: &Disk) -> Result<bool> {
 
 /// Has the running node clear its store.
 fn clear_running(config: &Config) -> Result<()> {
-    let Some(admin) = config.server.admin.filter(|address| address.port() != 0) else {
-        bail!("a node uses these disks, and has no admin listener to ask: stop it, or add server.admin");
-    };
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(ADMIN_TIMEOUT))
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let mut request = agent.post(format!("http://{}/cache/clear", reachable(admin)));
-    if let Some(token) = &config.server.admin_token {
-        let token = String::from_utf8_lossy(&token.0).into_owned();
-        request = request.header("authorization", format!("Bearer {token}"));
-    }
-    let answer = request.send_empty().with_context(|| format!("asking the node at {admin}"))?;
-    if !answer.status().is_success() {
-        bail!("the node at {admin} answered {}", answer.status());
-    }
+    let answered = Node::of(config).context("a node uses these disks")?.post("/cache/clear", None)?;
+    ensure!((200..300).contains(&answered.status), "{}", answered.refusal());
     Ok(())
-}
-
-/// An address that a request can be sent to, for one that is listened on.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        let loopback = match address {
-            SocketAddr::V4(_) => std::net::IpAddr::from([127, 0, 0, 1]),
-            SocketAddr::V6(_) => std::net::IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
-        };
-        address.set_ip(loopback);
-    }
-    address
 }
 
 fn directory(disk: &Disk) -> Result<Directory> {

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::cases;
 use crate::config;
 
 /// Exit status for a configuration that cannot be used (`EX_USAGE` of sysexits).
@@ -15,17 +16,20 @@ pub const EXIT_BAD_CONFIGURATION: u8 = 64;
 const EXIT_CANNOT_WRITE: u8 = 74;
 
 /// Checks a configuration file. Right: one line on standard output and exit status 0. Wrong: one line per mistake on
-/// standard error and exit status 64.
-pub fn check(file: &Path) -> ExitCode {
-    report(file, &mut std::io::stdout().lock(), &mut std::io::stderr().lock())
+/// standard error and exit status 64. Right, but a case of `cases` comes out otherwise than expected: exit status 1.
+pub fn check(file: &Path, cases: Option<&Path>) -> ExitCode {
+    report(file, cases, &mut std::io::stdout().lock(), &mut std::io::stderr().lock())
 }
 
-fn report(file: &Path, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
+fn report(file: &Path, cases: Option<&Path>, out: &mut impl Write, err: &mut impl Write) -> ExitCode {
     let written = match config::load(file) {
         Ok(config) => {
             let (sites, origins) =
                 (counted(config.sites.len(), "site"), counted(config.origins.len(), "origin"));
-            writeln!(out, "{}: ok ({sites}, {origins})", file.display()).map(|()| ExitCode::SUCCESS)
+            writeln!(out, "{}: ok ({sites}, {origins})", file.display()).and_then(|()| match cases {
+                Some(cases) => cases::check(file, &config, cases, out, err),
+                None => Ok(ExitCode::SUCCESS),
+            })
         }
         Err(mistakes) => writeln!(err, "{mistakes}").map(|()| ExitCode::from(EXIT_BAD_CONFIGURATION)),
     };
@@ -47,7 +51,7 @@ mod tests {
         let file = folder.path().join("forebay.toml");
         std::fs::write(&file, text).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let code = report(&file, &mut out, &mut err);
+        let code = report(&file, None, &mut out, &mut err);
         let shown =
             |bytes| String::from_utf8(bytes).unwrap().replace(&format!("{}/", folder.path().display()), "");
         (code, shown(out), shown(err))

@@ -4,35 +4,37 @@
 //! stale hit, then a revalidation or a write. Readers never do. What is on disk is looked up here ([`recall`]).
 
 mod recall;
+mod select;
+mod stream;
+pub(super) mod write;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE};
 use http::{Method, StatusCode};
-use parking_lot::Mutex;
 use pingora::http::ResponseHeader;
-use pingora_cache::meta::CacheMeta;
-use pingora_cache::{CachePhase, HitStatus, HttpCache, NoCacheReason};
+use pingora_cache::{CachePhase, HitStatus, HttpCache};
 
 use super::{Coalescer, Extent, Flight, State};
 use crate::asset::Kind;
-use crate::cache::{Fetched, Policy, Times, Verdict, judge};
+use crate::cache::tags::of_confirmed;
+use crate::cache::validation::{conditional_fields, confirmed_lifetime, merge_confirmed};
+use crate::cache::{Fetched, Held, Policy, RequestDirectives, Standing, Times, Verdict, judge, standing};
 use crate::config::model::{DiskAdmission, Rule};
 use crate::hls::{self, PlaylistFacts};
 use crate::origin::{
     FetchReason, FetchRequest, Framing, OriginError, OriginGroup, OriginResponse, range_field,
 };
 use crate::store::content::slice_range;
-use crate::store::object::{Lifetime, charge};
-use crate::store::storage::{Admission, Hit, cache_key, cache_meta};
-use crate::store::tiers::{DiskMark, Recalled};
-use crate::store::{Body, Object};
+use crate::store::object::Lifetime;
+use crate::store::storage::{Admission, Hit, cache_meta};
+use crate::store::tiers::Recalled;
+use crate::store::{Body, Object, Provenance};
 
-/// Bytes of budget taken at a time for a body whose length is not known.
-const STEP_BYTES: u64 = 256 * 1024;
+/// Statuses of the origin that a stale object stands in for (RFC 5861 section 4); any other answer is the origin's word.
+const BRIDGED: [u16; 4] = [500, 502, 503, 504];
 
 /// What is to be fetched.
 #[derive(Clone)]
@@ -41,6 +43,12 @@ pub struct Job {
     pub origin: Arc<OriginGroup>,
     /// The site's rules.
     pub rules: Arc<[Rule]>,
+    /// Which of them ask something of the request that it has.
+    pub held: Held,
+    /// Header fields of the request that its key is made of: they are sent with every fetch of it.
+    pub forward: HeaderMap,
+    /// Names of the fields that its key is made of: an answer may vary by them.
+    pub keyed: Arc<[HeaderName]>,
     /// What the path names.
     pub kind: Kind,
     /// Whether it is a request that the origin holds until a playlist has grown (`_HLS_msn`).
@@ -49,6 +57,29 @@ pub struct Job {
     pub stale: Option<Arc<Object>>,
     /// Which bytes are asked for.
     pub extent: Extent,
+    /// Names of the fields by which one of several answers is chosen: those of the key's marker, else a guess.
+    pub names: Arc<[HeaderName]>,
+    /// The request's fields of these names, in their normal form: sent to the origin.
+    pub selected: HeaderMap,
+    /// The request's fields that a rule passes on, in their normal form: sent to the origin, and not part of the key.
+    pub passed_on: HeaderMap,
+    /// The request's `Authorization`: sent to the origin, and not part of the key.
+    pub authorization: Option<HeaderValue>,
+    /// Whether the site answers for cross-origin sharing itself.
+    pub cors: bool,
+    /// What the request says of caching, as far as it is obeyed.
+    pub directives: RequestDirectives,
+    /// Whether the answer is taken as it comes, whatever it varies by: it did so differently each time.
+    pub last_try: bool,
+}
+
+/// Whether the origin is asked to confirm what is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Conditions {
+    /// It is, where something is held.
+    OfHeld,
+    /// It is to send its answer in any case.
+    None,
 }
 
 /// Why a fetch has no answer; the word and the status are what viewers and logs are told.
@@ -63,6 +94,10 @@ pub struct Failure {
 impl Failure {
     pub(super) const NO_MEMORY: Failure = Failure { status: 503, reason: "no_memory" };
     pub(super) const INTERNAL: Failure = Failure { status: 502, reason: "internal" };
+    /// Nothing that may be used is held, and the client does not want the origin to be asked.
+    pub const ONLY_IF_CACHED: Failure = Failure { status: 504, reason: "only_if_cached" };
+    /// The origin has answered with an error that what is stale stands in for: the failure's status is the origin's.
+    pub const ORIGIN_5XX: &'static str = "origin_5xx";
     const UNASKED_304: Failure = Failure { status: 502, reason: "unasked_304" };
     const BAD_PLAYLIST: Failure = Failure { status: 502, reason: "bad_playlist" };
 }
@@ -83,7 +118,8 @@ impl From<OriginError> for Failure {
 /// Runs a fetch to its end. Whatever happens, it leaves the table, and nobody is left waiting.
 pub(super) async fn run(coalescer: Arc<Coalescer>, flight: Arc<Flight>, job: Job) {
     let landing = Landing { coalescer, flight };
-    let fill = Fill { coalescer: &landing.coalescer, flight: &landing.flight, job: &job };
+    let generation = landing.coalescer.store.generation();
+    let fill = Fill { coalescer: &landing.coalescer, flight: &landing.flight, job: &job, generation };
     // Boxed: a fill's state is large, and most of its life is spent waiting.
     Box::pin(fill.run()).await;
 }
@@ -113,6 +149,8 @@ pub(super) struct Fill<'a> {
     pub(super) coalescer: &'a Arc<Coalescer>,
     pub(super) flight: &'a Arc<Flight>,
     pub(super) job: &'a Job,
+    /// The generation at which its origin was asked, or later ones begin.
+    pub(super) generation: u64,
 }
 
 /// An answer of which some or all of the body has been read already.
@@ -129,22 +167,24 @@ impl Fill<'_> {
     async fn run(&self) {
         let mut cache = self.engine_cache();
         let Some(held) = self.look_up(&mut cache).await else {
-            return self.fetch_or_fail(&mut cache).await;
+            return self.fetch_or_fail(&mut cache, self.job.stale.as_ref()).await;
         };
         let now = self.coalescer.clock.now();
         let object = Arc::clone(&held.object);
-        if object.lifetime.is_fresh(now) {
+        if object.variants.is_some() {
+            self.flight.publish(State::Varies(object));
+            return;
+        }
+        if standing(&object.lifetime, &self.job.directives, now) != Standing::Validate {
             self.flight.publish(State::Recalled(object));
             self.recall_rest(held).await;
             return;
         }
-        if object.lifetime.bridges_revalidation(now) {
+        if !object.lifetime.is_fresh(now) && object.lifetime.bridges_revalidation(now) {
             self.flight.publish(State::Recalled(Arc::clone(&object)));
         }
         self.recall_rest(held).await;
-        let stale = object.body.is_complete().then_some(object);
-        let job = Job { stale, ..self.job.clone() };
-        Fill { job: &job, ..*self }.fetch_or_fail(&mut cache).await;
+        self.fetch_or_fail(&mut cache, Some(&object).filter(|object| object.body.is_complete())).await;
     }
 
     /// Takes the state machine from the key to a miss, or to what is held: None, or an object that the request has not
@@ -165,30 +205,49 @@ impl Fill<'_> {
         if held.version.is_none() { Some(held) } else { self.recall_head(held).await }
     }
 
-    async fn fetch_or_fail(&self, cache: &mut HttpCache) {
+    /// Asks the origin, with `stale` to be confirmed.
+    async fn fetch_or_fail(&self, cache: &mut HttpCache, stale: Option<&Arc<Object>>) {
+        let store = self.coalescer.store;
+        // Read before it is looked whether what is held still stands: what is purged after this is not in the answer.
+        let generation = store.generation();
+        let stale = stale.filter(|stale| !store.is_gone(stale)).map(Arc::clone);
+        let job = Job { stale, ..self.job.clone() };
+        let fill = Fill { job: &job, generation, ..*self };
         // Boxed: its state is large.
-        if let Err(failure) = Box::pin(self.fetch(cache)).await {
-            let bridge = self.job.stale.as_ref().filter(|_| self.held_bridges_error()).map(Arc::clone);
+        if let Err(failure) = Box::pin(fill.fetch(cache)).await {
+            let bridge = fill.job.stale.as_ref().filter(|_| fill.held_bridges_error()).map(Arc::clone);
             self.flight.publish_unless_recalled(State::Failed(failure, bridge));
         }
     }
 
     async fn fetch(&self, cache: &mut HttpCache) -> Result<(), Failure> {
+        if self.job.directives.only_if_cached {
+            return Err(Failure::ONLY_IF_CACHED);
+        }
         if let Extent::Slice(head, index) = &self.job.extent {
             return self.fetch_slice(head, *index).await;
         }
+        let mut asked = self.coalescer.clock.now();
         let response = match self.first_slice() {
             Some(index) => self.begin_with(index).await?,
-            None => Some(self.ask(None).await?),
+            None => Some(self.ask(None, Conditions::OfHeld).await?),
         };
-        let Some(response) = response else { return Ok(()) };
+        let Some(mut response) = response else { return Ok(()) };
+        if response.header.status == StatusCode::NOT_MODIFIED {
+            let stale = self.job.stale.as_ref().ok_or(Failure::UNASKED_304)?;
+            if self.is_confirmed(stale, &response.header) {
+                return self.confirm(cache, stale, &response.header, asked).await;
+            }
+            tracing::warn!(key = %self.flight.key.text, "the origin confirmed another version than it was asked about");
+            asked = self.coalescer.clock.now();
+            response = self.ask(None, Conditions::None).await?;
+        }
         let status = response.header.status;
         if status == StatusCode::NOT_MODIFIED {
-            let stale = self.job.stale.as_ref().ok_or(Failure::UNASKED_304)?;
-            return self.confirm(cache, stale, &response.header).await;
+            return Err(Failure::UNASKED_304);
         }
-        if status.is_server_error() && self.held_bridges_error() {
-            return Err(Failure { status: status.as_u16(), reason: "origin_5xx" });
+        if BRIDGED.contains(&status.as_u16()) && self.held_bridges_error() {
+            return Err(Failure { status: status.as_u16(), reason: Failure::ORIGIN_5XX });
         }
         let answer = self.read_playlist(response).await?;
         let kind = match answer.playlist {
@@ -197,26 +256,27 @@ impl Fill<'_> {
         };
         let framed = answer.response.framing() != Framing::Close;
         let unread = self.job.kind.is_playlist() && status == StatusCode::OK && answer.playlist.is_none();
-        match self.judge(&answer.response.header, kind, answer.playlist) {
-            Verdict::Keep(header, lifetime) if framed && !unread => {
-                self.keep(cache, *header, lifetime, kind, answer).await
+        match self.judge(&answer.response.header, kind, answer.playlist, asked) {
+            Verdict::Keep(kept) if framed && !unread => {
+                // Boxed: its state is large.
+                Box::pin(self.keep_among(cache, *kept, kind, answer)).await
             }
-            Verdict::Keep(header, _) | Verdict::Pass(header, _) => self.pass(*header, kind, answer).await,
+            Verdict::Keep(kept) => self.pass_among(kept.header, kind, answer).await,
+            Verdict::Pass(header, _) => self.pass_among(*header, kind, answer).await,
         }
     }
 
     /// Asks for the object or, by a range, for one slice of it; conditionally, if a stale one is held.
-    pub(super) async fn ask(&self, slice: Option<u64>) -> Result<OriginResponse, Failure> {
-        let mut headers = HeaderMap::new();
-        if let Some(stale) = &self.job.stale {
-            if let Some(etag) = stale.etag() {
-                headers.insert(IF_NONE_MATCH, etag.clone());
-            }
-            if let Some(date) = stale.last_modified() {
-                headers.insert(IF_MODIFIED_SINCE, date.clone());
-            }
-        }
-        let reason = if headers.is_empty() { FetchReason::Miss } else { FetchReason::Revalidate };
+    pub(super) async fn ask(
+        &self,
+        slice: Option<u64>,
+        conditions: Conditions,
+    ) -> Result<OriginResponse, Failure> {
+        let mut headers = self.headers();
+        let stale = self.job.stale.as_ref().filter(|_| conditions == Conditions::OfHeld);
+        let conditions = stale.map(|stale| conditional_fields(&stale.header)).unwrap_or_default();
+        let reason = if conditions.is_empty() { FetchReason::Miss } else { FetchReason::Revalidate };
+        headers.extend(conditions);
         if let Some(index) = slice {
             let range = slice_range(index, u64::MAX);
             headers.insert(RANGE, range_field(range.start, range.end.saturating_sub(1)));
@@ -226,21 +286,62 @@ impl Fill<'_> {
         Ok(self.job.origin.fetch(&request).await?)
     }
 
+    /// What purges know an object of this fetch by.
+    pub(super) fn provenance(&self, tags: Option<Arc<[u64]>>) -> Provenance {
+        Provenance { generation: self.generation, tags: tags.unwrap_or_default() }
+    }
+
+    /// The request's fields that the origin is sent with every fetch of this key.
+    pub(super) fn selecting(&self) -> HeaderMap {
+        let mut headers = self.told();
+        headers.extend(self.job.forward.clone());
+        headers
+    }
+
+    /// The request's fields that the origin is told of beside those of the key, in their normal form.
+    pub(super) fn told(&self) -> HeaderMap {
+        let mut headers = self.job.passed_on.clone();
+        headers.extend(self.job.selected.clone());
+        headers
+    }
+
+    /// The request's own fields that the origin is sent.
+    fn headers(&self) -> HeaderMap {
+        let mut headers = self.selecting();
+        if let Some(authorization) = &self.job.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        headers
+    }
+
     pub(super) fn judge(
         &self,
         header: &ResponseHeader,
         kind: Kind,
         playlist: Option<PlaylistFacts>,
+        asked: SystemTime,
     ) -> Verdict {
         let now = self.coalescer.clock.now();
         let times = Times::of(self.rule(header.status, kind));
-        judge(&Fetched { header, kind, playlist, blocking: self.job.blocking, times: &times, now })
+        judge(&Fetched {
+            header,
+            kind,
+            playlist,
+            blocking: self.job.blocking,
+            times: &times,
+            asked,
+            now,
+            authorized: self.job.authorization.is_some(),
+            keyed_by_it: self.job.keyed.contains(&AUTHORIZATION),
+            no_store: self.job.directives.no_store,
+        })
     }
 
     /// Whether the disk keeps an answer: by rule, and only if it is fresh for long enough to be worth it.
     fn disk_admission(&self, status: StatusCode, kind: Kind, lifetime: &Lifetime) -> DiskAdmission {
         let fresh = lifetime.fresh_until.duration_since(self.coalescer.clock.now()).unwrap_or_default();
-        if fresh < self.coalescer.disk_ttl_min {
+        // What is one user's stays in memory.
+        if fresh < self.coalescer.disk_ttl_min || self.flight.key.user_rule().is_some() {
             return DiskAdmission::Never;
         }
         self.rule(status, kind).and_then(|rule| rule.disk).unwrap_or_default()
@@ -250,7 +351,7 @@ impl Fill<'_> {
     pub(super) fn rule(&self, status: StatusCode, kind: Kind) -> Option<&Rule> {
         let target = self.flight.key.target();
         let path = target.split('?').next().unwrap_or(target);
-        Policy::new(&self.job.rules, path, kind).for_answer(status.as_u16(), kind)
+        Policy::new(&self.job.rules, &self.job.held, path, kind).for_answer(status.as_u16(), kind)
     }
 
     fn held_bridges_error(&self) -> bool {
@@ -295,282 +396,52 @@ impl Fill<'_> {
         cache: &mut HttpCache,
         stale: &Arc<Object>,
         received: &ResponseHeader,
+        asked: SystemTime,
     ) -> Result<(), Failure> {
         let merged = merge_confirmed(&stale.header, received);
         let playlist = stale.kind.is_playlist().then(|| facts_of(stale.body.as_whole()?)).flatten();
-        let (header, lifetime, kept) = match self.judge(&merged, stale.kind, playlist) {
-            Verdict::Keep(header, lifetime) => (header, lifetime, true),
-            Verdict::Pass(header, _) => (header, spent(self.coalescer.clock.now()), false),
+        let held_tags = &stale.provenance.tags;
+        let (header, lifetime, tags, kept) = match self.judge(&merged, stale.kind, playlist, asked) {
+            Verdict::Keep(kept) => {
+                let by_rule = self.rule(merged.status, stale.kind).is_some_and(|rule| rule.ttl.is_some());
+                let now = self.coalescer.clock.now();
+                let lifetime = confirmed_lifetime(&stale.lifetime, kept.lifetime, received, by_rule, now);
+                match of_confirmed(Some(held_tags), &received.headers, kept.tags) {
+                    Ok(tags) => (Box::new(kept.header), lifetime, tags.unwrap_or_default(), true),
+                    Err(_) => (Box::new(kept.header), lifetime, Arc::clone(held_tags), false),
+                }
+            }
+            Verdict::Pass(header, _) => {
+                (header, Lifetime::ended(self.coalescer.clock.now()), Arc::clone(held_tags), false)
+            }
         };
+        // What was purged before it was asked is good again.
+        let provenance = Provenance { generation: self.generation, tags };
         // Another fetch may have put another version there meanwhile: its body is not what the origin has confirmed.
         let key = &self.flight.key;
         let held = self.coalescer.store.get(key.hash, &key.text);
         let same = held.is_some_and(|held| held.body.is_same(&stale.body));
         if kept && same && cache.phase() == CachePhase::Stale {
             let disk = self.disk_admission(header.status, stale.kind, &lifetime);
-            let admission = Admission { kind: stale.kind, lifetime, disk, reservation: Arc::default() };
+            let provenance = provenance.clone();
+            let admission =
+                Admission { kind: stale.kind, lifetime, provenance, disk, reservation: Arc::default() };
             if let Err(error) = cache.revalidate_cache_meta(cache_meta((*header).clone(), admission)).await {
                 tracing::warn!(%error, "a confirmed object could not be kept");
             }
         } else if !kept {
-            self.coalescer.store.remove(self.flight.key.hash, &self.flight.key.text);
+            self.forget_unkept();
         }
-        self.flight.publish(State::Confirmed(Arc::new(Object {
-            key: self.flight.key.clone(),
-            kind: stale.kind,
-            header: *header,
-            lifetime,
-            body: stale.body.clone(),
-            shared: kept,
-            disk: DiskMark::default(),
-            hit_header: ArcSwapOption::empty(),
-        })));
-        Ok(())
-    }
-
-    /// Writes an answer to the store, readable from its header on.
-    async fn keep(
-        &self,
-        cache: &mut HttpCache,
-        mut header: ResponseHeader,
-        lifetime: Lifetime,
-        kind: Kind,
-        mut answer: Answer,
-    ) -> Result<(), Failure> {
-        if let Some(version) = self.version_to_slice(&header, kind, &answer) {
-            return self.keep_slices(header, lifetime, version, 0, answer.response).await;
-        }
-        let store = self.coalescer.store;
-        let told = answer.length();
-        if let Some(len) = told {
-            // A static name and a number.
-            let _ = header.insert_header(CONTENT_LENGTH, len);
-        }
-        let bytes = charge(&self.flight.key, &header, told.unwrap_or(STEP_BYTES));
-        if bytes > store.object_bytes_max() {
-            return self.stream(header, lifetime, kind, true, answer).await;
-        }
-        let reservation = store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
-        let reservation = Arc::new(Mutex::new(Some(reservation)));
-        let disk = self.disk_admission(header.status, kind, &lifetime);
-        let meta = cache_meta(header, Admission { kind, lifetime, disk, reservation });
-        let object = begin_write(cache, meta).await.ok_or(Failure::INTERNAL)?;
-        if !answer.whole {
-            self.flight.publish(State::Answered(Arc::clone(&object)));
-        }
-        let small = answer.whole;
-        match self.write(cache, &object, &mut answer, told).await {
-            Written::Whole => self.finish_write(cache).await,
-            Written::Outgrown(data) => {
-                let body = object.body.as_whole().ok_or(Failure::INTERNAL)?;
-                body.limit_to(self.coalescer.limits.window);
-                // Ends the write; the body goes on through its window.
-                cache.disable(NoCacheReason::ResponseTooLarge);
-                body.append(data);
-                self.stream_on(&mut answer, body).await;
-            }
-            // A write that is not finished breaks off with the state machine that holds it.
-            Written::Broken => {}
-        }
-        if small {
-            // Small, and here already: readers find it complete.
-            self.flight.publish(State::Answered(Arc::clone(&object)));
-        }
-        // Whoever comes from now on finds it in the store, or that it has been removed.
-        self.coalescer.land(self.flight);
-        store.admit_to_disk(&object, disk).await;
-        if self.flight.was_joined() {
-            store.wanted_again(&object);
-        }
-        Ok(())
-    }
-
-    /// The engine's cache state machine, on this key.
-    pub(super) fn engine_cache(&self) -> HttpCache {
-        let mut cache = HttpCache::new();
-        cache.enable(self.coalescer.store, None, None, None, None);
-        cache.set_cache_key(cache_key(&self.flight.key));
-        cache
-    }
-
-    /// Writes the body as it comes.
-    async fn write(
-        &self,
-        cache: &mut HttpCache,
-        object: &Arc<Object>,
-        answer: &mut Answer,
-        told: Option<u64>,
-    ) -> Written {
-        let mut room = told.is_none().then_some(STEP_BYTES);
-        let mut deserted = false;
-        for data in std::mem::take(&mut answer.read) {
-            if let Some(ended) = self.write_piece(cache, object, data, &mut room).await {
-                return ended;
-            }
-        }
-        while !answer.whole {
-            tokio::select! {
-                chunk = answer.response.chunk() => match chunk {
-                    Ok(Some(data)) => {
-                        if let Some(ended) = self.write_piece(cache, object, data, &mut room).await {
-                            return ended;
-                        }
-                    }
-                    Ok(None) => answer.whole = true,
-                    Err(error) => {
-                        tracing::warn!(key = %self.flight.key.text, %error, "a fetch broke off");
-                        return Written::Broken;
-                    }
-                },
-                () = self.flight.desertion(), if !deserted => {
-                    deserted = self.goes_on(object, told);
-                    if !deserted && self.coalescer.abandon(self.flight) {
-                        return Written::Broken;
-                    }
-                }
-            }
-        }
-        Written::Whole
-    }
-
-    /// Writes one piece. Some: the write ends here.
-    async fn write_piece(
-        &self,
-        cache: &mut HttpCache,
-        object: &Arc<Object>,
-        data: Bytes,
-        room: &mut Option<u64>,
-    ) -> Option<Written> {
-        let store = self.coalescer.store;
-        if let Some(room) = room {
-            while *room < data.len() as u64 {
-                if object.charge(object.body.progress().0 + STEP_BYTES) > store.object_bytes_max() {
-                    return Some(Written::Outgrown(data));
-                }
-                match (store.reserve(STEP_BYTES).await, object.body.as_whole()) {
-                    (Some(step), Some(body)) => body.hold(step),
-                    _ => return Some(Written::Broken),
-                }
-                *room += STEP_BYTES;
-            }
-            *room -= data.len() as u64;
-        }
-        match cache.miss_handler()?.write_body(data, false).await {
-            Ok(()) => None,
-            Err(_) => Some(Written::Broken),
-        }
-    }
-
-    pub(super) async fn finish_write(&self, cache: &mut HttpCache) {
-        if let Err(error) = cache.finish_miss_handler().await {
-            tracing::warn!(key = %self.flight.key.text, %error, "a fetch ended short");
-        }
-    }
-
-    /// Whether a fetch that nobody wants any more is worth ending: what belongs to a stream will be wanted again soon,
-    /// anything else goes by `limits.abandon_below`.
-    fn goes_on(&self, object: &Object, told: Option<u64>) -> bool {
-        let (here, _) = object.body.progress();
-        let share = u64::from(self.coalescer.limits.abandon_below);
-        let streamed =
-            object.kind.is_playlist() || matches!(object.kind, Kind::Segment | Kind::Part | Kind::Init);
-        streamed || told.is_some_and(|told| here.saturating_mul(100) >= told.saturating_mul(share))
-    }
-
-    /// An answer that is not kept: for the one who asked, paced by its reader; its key is remembered.
-    async fn pass(&self, header: ResponseHeader, kind: Kind, answer: Answer) -> Result<(), Failure> {
-        self.coalescer.remember_uncacheable(self.flight.key.hash);
-        if !answer.response.header.status.is_server_error() {
-            self.coalescer.store.remove(self.flight.key.hash, &self.flight.key.text);
-        }
-        let lifetime = spent(self.coalescer.clock.now());
-        self.stream(header, lifetime, kind, false, answer).await
-    }
-
-    /// Streams a body through a bounded window, to one reader or to all who came in time.
-    async fn stream(
-        &self,
-        header: ResponseHeader,
-        lifetime: Lifetime,
-        kind: Kind,
-        shared: bool,
-        mut answer: Answer,
-    ) -> Result<(), Failure> {
-        let window = self.coalescer.limits.window;
-        let len = answer.length().unwrap_or(window);
-        // Behind the window stands the chunk that is being read, ahead of it the one that is being filled.
-        let bytes = charge(&self.flight.key, &header, len.min(2 * window) + 2 * STEP_BYTES);
-        let reservation = self.coalescer.store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
-        let body = Body::growing(Some(window), Some(reservation));
+        let key = self.flight.key.clone();
         let object = Arc::new(Object {
-            key: self.flight.key.clone(),
-            kind,
-            header,
-            lifetime,
-            body: Arc::clone(&body).into(),
-            shared,
-            disk: DiskMark::default(),
-            hit_header: ArcSwapOption::empty(),
+            provenance,
+            shared: kept,
+            encoded: stale.encoded.again(),
+            ..Object::new(key, stale.kind, *header, lifetime, stale.body.clone())
         });
-        self.flight.publish(if shared { State::Answered(object) } else { State::Unshared(object) });
-        for data in std::mem::take(&mut answer.read) {
-            body.append(data);
-        }
-        self.stream_on(&mut answer, &body).await;
+        self.flight.publish(if kept { State::Confirmed(object) } else { State::Unshared(object) });
         Ok(())
     }
-
-    /// Streams the rest of a body through its window, as long as anybody wants it.
-    async fn stream_on(&self, answer: &mut Answer, body: &Body) {
-        tokio::select! {
-            ended = pump(answer, body) => if ended { body.finish() } else { body.fail() },
-            () = self.abandoned() => body.fail(),
-        }
-    }
-
-    /// Resolves once the fetch has left the table for want of anybody who wants it.
-    async fn abandoned(&self) {
-        loop {
-            self.flight.tickets_gone().await;
-            if self.coalescer.abandon(self.flight) {
-                return;
-            }
-        }
-    }
-}
-
-/// Takes the state machine from a miss, or a stale hit, to a write in progress; gives the object that is written.
-pub(super) async fn begin_write(cache: &mut HttpCache, meta: CacheMeta) -> Option<Arc<Object>> {
-    cache.set_cache_meta(meta);
-    cache.set_miss_handler().await.ok()?;
-    let reader = cache.miss_body_reader()?;
-    Some(Arc::clone(&reader.as_any().downcast_ref::<Hit>()?.object))
-}
-
-/// How a write came out.
-enum Written {
-    /// All of it is there.
-    Whole,
-    /// It broke off, or nobody wants it any more.
-    Broken,
-    /// It is larger than is kept; this piece has not been written.
-    Outgrown(Bytes),
-}
-
-/// Moves a body from the origin into a window. False: it broke off.
-async fn pump(answer: &mut Answer, body: &Body) -> bool {
-    while !answer.whole {
-        body.room().await;
-        match answer.response.chunk().await {
-            Ok(Some(data)) => body.append(data),
-            Ok(None) => answer.whole = true,
-            Err(error) => {
-                tracing::warn!(%error, "a transfer that is not kept broke off");
-                return false;
-            }
-        }
-    }
-    true
 }
 
 impl Answer {
@@ -587,34 +458,8 @@ impl Answer {
     }
 }
 
-/// The stored header with the fields of a 304 in place of its own, those of the body's form excepted (RFC 9111
-/// section 3.2).
-fn merge_confirmed(stored: &ResponseHeader, received: &ResponseHeader) -> ResponseHeader {
-    let mut merged = stored.clone();
-    let kept =
-        ["content-length", "content-encoding", "content-type", "content-range", "etag", "vary", "set-cookie"];
-    for name in received.headers.keys().filter(|name| !kept.contains(&name.as_str())) {
-        merged.remove_header(name);
-        for value in received.headers.get_all(name) {
-            // A name and a value that came in a header fit into one.
-            let _ = merged.append_header(name, value);
-        }
-    }
-    merged
-}
-
 /// What a complete playlist says.
 fn facts_of(body: &Body) -> Option<PlaylistFacts> {
     let text: Vec<u8> = body.chunks()?.concat();
     hls::read::read(&text).ok()
-}
-
-/// The lifetime of what is used once.
-fn spent(now: SystemTime) -> Lifetime {
-    Lifetime {
-        created: now,
-        fresh_until: now,
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-    }
 }

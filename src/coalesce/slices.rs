@@ -12,19 +12,19 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, HeaderValue, IF_RANGE, RANGE};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, IF_RANGE, RANGE};
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use pingora::http::ResponseHeader;
 use tokio::time::Instant;
 
-use super::fill::{Answer, Failure, Fill, Job, Landing, begin_write};
+use super::fill::write::begin_write;
+use super::fill::{Answer, Conditions, Failure, Fill, Job, Landing};
 use super::{Coalescer, Flight, Joined, State, is_remembered};
 use crate::asset::Kind;
-use crate::cache::Verdict;
+use crate::cache::{CONTENT_DIGESTS, Kept, RequestDirectives, Verdict};
 use crate::config::model::DiskAdmission;
 use crate::key::{Key, slice_key};
 use crate::origin::{ContentRange, FetchReason, FetchRequest, Framing, OriginResponse, range_field};
@@ -112,7 +112,12 @@ impl SliceSource for Source {
 
     async fn fetch(&self, index: u64) -> Result<Arc<Body>, BodyError> {
         let key = self.key(index);
-        let joined = self.coalescer.join_as(key.hash, &key.text, None, true, || self.job(index));
+        let joined = if self.job.directives.only_if_cached {
+            // Not joined by readers who may have the origin asked.
+            Joined::Flight(self.coalescer.fetch_alone(key.clone(), self.job(index)))
+        } else {
+            self.coalescer.join_as(&key, key.hash, None, true, || self.job(index))
+        };
         let object = match joined {
             Joined::Landed(object) => object,
             Joined::Full => return Err(BodyError::Broken),
@@ -128,24 +133,34 @@ impl SliceSource for Source {
         object.body.as_whole().cloned().ok_or(BodyError::Broken)
     }
 
+    fn held_only(&self) -> Arc<dyn SliceSource> {
+        let directives = RequestDirectives { only_if_cached: true, ..RequestDirectives::default() };
+        Arc::new(Source {
+            coalescer: Arc::clone(&self.coalescer),
+            head: Arc::clone(&self.head),
+            hash: self.hash,
+            job: Job { directives, ..self.job.clone() },
+        })
+    }
+
     fn fetch_ahead(&self, index: u64) {
-        if self.held(index).is_none() {
+        if !self.job.directives.only_if_cached && self.held(index).is_none() {
             let key = self.key(index);
-            self.coalescer.refresh(key.hash, &key.text, || self.job(index));
+            self.coalescer.refresh(&key, false, || self.job(index));
         }
     }
 }
 
 impl Coalescer {
-    /// Enters the table with the fetch of a slice that is under way already. None: the slice is here, or another fetch
-    /// of it is.
-    fn enter(self: &Arc<Self>, key: Key) -> Option<Landing> {
-        let mut flights = self.shard(key.hash).lock();
+    /// Enters the table with a fetch that is under way already, of a slice or a variant. None: its object is here, or
+    /// another fetch of it is.
+    pub(super) fn enter(self: &Arc<Self>, key: Key, slot: u128, background: bool) -> Option<Landing> {
+        let mut flights = self.shard(slot).lock();
         if self.store.get(key.hash, &key.text).is_some() {
             return None;
         }
-        let Entry::Vacant(place) = flights.entry(key.hash) else { return None };
-        let flight = Flight::new(key, true);
+        let Entry::Vacant(place) = flights.entry(slot) else { return None };
+        let flight = Flight::new(key, slot, background);
         place.insert(Arc::clone(&flight));
         Some(Landing { coalescer: Arc::clone(self), flight })
     }
@@ -188,7 +203,7 @@ impl Fill<'_> {
             }
         };
         let kind = self.job.kind;
-        let shared = kind != Kind::Key && !self.coalescer.is_uncacheable(self.flight.key.hash);
+        let shared = kind != Kind::Key && !self.coalescer.is_uncacheable(self.flight.slot);
         (shared && !kind.is_playlist() && !self.job.blocking && self.may_slice()).then_some(index)
     }
 
@@ -198,13 +213,17 @@ impl Fill<'_> {
     /// A slice beyond the end is an answer to one viewer and of no use to those who have joined the fetch: the first
     /// slice is asked for in its place. So is the whole in place of a part that is none of this object or cannot be kept.
     pub(super) async fn begin_with(&self, mut index: u64) -> Result<Option<OriginResponse>, Failure> {
-        let mut response = self.ask(Some(index)).await?;
+        let asked = self.coalescer.clock.now();
+        let mut response = self.ask(Some(index), Conditions::OfHeld).await?;
         if response.header.status == StatusCode::RANGE_NOT_SATISFIABLE && index > 0 {
             index = 0;
-            response = self.ask(Some(index)).await?;
+            response = self.ask(Some(index), Conditions::OfHeld).await?;
         }
-        if !matches!(response.header.status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE)
-        {
+        let status = response.header.status;
+        let is_part = matches!(status, StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE)
+            // An origin that tells a part from the whole by nothing but the field.
+            || response.header.headers.contains_key(CONTENT_RANGE);
+        if !is_part {
             return Ok(Some(response));
         }
         if let Some(part) = part_of(&response).filter(|part| is_slice(part, index)) {
@@ -212,16 +231,18 @@ impl Fill<'_> {
             if part.bytes() == part.total {
                 return Ok(Some(response));
             }
-            let judged = self.judge(&response.header, self.job.kind, None);
+            let judged = self.judge(&response.header, self.job.kind, None, asked);
             let version = Version::of(&response.header.headers, part.total, self.coalescer.clock.now());
-            if let (Verdict::Keep(header, lifetime), Some(version)) = (judged, version) {
-                self.keep_slices(*header, lifetime, version, index, response).await?;
+            let here = self.is_kept_here(&response.header.headers);
+            if let (Verdict::Keep(kept), Some(version), true) = (judged, version, here) {
+                self.give_own(&kept);
+                self.keep_slices(*kept, version, index, response).await?;
                 return Ok(None);
             }
         }
         // Its connection is closed with it.
         drop(response);
-        self.ask(None).await.map(Some)
+        self.ask(None, Conditions::OfHeld).await.map(Some)
     }
 
     /// The version of an answer that is to be kept in slices: a whole one, too large to be kept whole, from an origin
@@ -249,34 +270,33 @@ impl Fill<'_> {
     /// unread.
     pub(super) async fn keep_slices(
         &self,
-        mut header: ResponseHeader,
-        lifetime: Lifetime,
+        kept: Kept,
         version: Version,
         index: u64,
         response: OriginResponse,
     ) -> Result<(), Failure> {
+        let Kept { mut header, lifetime, tags, .. } = kept;
+        let held = self.job.stale.as_ref().and_then(|stale| stale.body.as_sliced());
+        let version = version.begin_epoch(held.map(|held| held.version()));
         let len = version.len;
         // A static name and a number.
         let _ = header.insert_header(CONTENT_LENGTH, len);
         let hash = version.hash();
         let disk = self.slice_admission();
         let content = self.sliced(&header, version).await?;
-        let object = Arc::new(Object {
-            key: self.flight.key.clone(),
-            kind: self.job.kind,
-            header,
-            lifetime,
-            body: Content::Sliced(content),
-            shared: true,
-            disk: DiskMark::of(disk),
-            hit_header: ArcSwapOption::empty(),
-        });
+        let key = self.flight.key.clone();
+        let object = Object::new(key, self.job.kind, header, lifetime, Content::Sliced(content));
+        let provenance = self.provenance(tags);
+        let object = Arc::new(Object { disk: DiskMark::of(disk), provenance, ..object });
         // Entered before the head is seen: who reads it waits for this slice, and does not ask for it again.
-        let landing = self.coalescer.enter(slice_key(&self.flight.key.text, hash, index));
-        self.coalescer.store.insert(Arc::clone(&object));
+        let slice = slice_key(&self.flight.key.text, hash, index);
+        let slot = slice.hash;
+        let landing = self.coalescer.enter(slice, slot, true);
+        self.coalescer.store.keep(&object);
+        self.remove_if_invalidated(&object);
         self.flight.publish(State::Answered(Arc::clone(&object)));
         if let Some(landing) = landing {
-            let fill = Fill { coalescer: self.coalescer, flight: &landing.flight, job: self.job };
+            let fill = Fill { flight: &landing.flight, ..*self };
             let range = slice_range(index, len);
             if let Err(failure) = fill.write_slice(response, range.end - range.start).await {
                 landing.flight.publish(State::Failed(failure, None));
@@ -300,7 +320,14 @@ impl Fill<'_> {
             coalescer: Arc::clone(self.coalescer),
             hash: version.hash(),
             head: Arc::new(Head { key, version: version.clone() }),
-            job: Job { blocking: false, stale: None, extent: Extent::Whole, ..self.job.clone() },
+            job: Job {
+                blocking: false,
+                stale: None,
+                extent: Extent::Whole,
+                authorization: None,
+                directives: RequestDirectives::default(),
+                ..self.job.clone()
+            },
         };
         Ok(Sliced::new(version, Arc::new(source), Some(reservation)))
     }
@@ -308,7 +335,7 @@ impl Fill<'_> {
     /// Fetches a slice of a version. Anything but exactly its bytes is not used.
     pub(super) async fn fetch_slice(&self, head: &Head, index: u64) -> Result<(), Failure> {
         let range = slice_range(index, head.version.len);
-        let mut headers = HeaderMap::new();
+        let mut headers = self.selecting();
         headers.insert(RANGE, range_field(range.start, range.end.saturating_sub(1)));
         headers.insert(IF_RANGE, head.version.validator.clone());
         let path_and_query = self.flight.key.target();
@@ -345,7 +372,9 @@ impl Fill<'_> {
         let reservation = Arc::new(Mutex::new(Some(reservation)));
         let lifetime = lasting(self.coalescer.clock.now());
         let disk = self.slice_admission();
-        let meta = cache_meta(header, Admission { kind: self.job.kind, lifetime, disk, reservation });
+        let provenance = self.provenance(None);
+        let meta =
+            cache_meta(header, Admission { kind: self.job.kind, lifetime, provenance, disk, reservation });
         let mut cache = self.engine_cache();
         cache.cache_miss();
         let object = begin_write(&mut cache, meta).await.ok_or(Failure::INTERNAL)?;
@@ -377,6 +406,7 @@ impl Fill<'_> {
     /// parts is too large to be fetched twice.
     fn slice_admission(&self) -> DiskAdmission {
         match self.rule(StatusCode::OK, self.job.kind).and_then(|rule| rule.disk) {
+            _ if self.flight.key.user_rule().is_some() => DiskAdmission::Never,
             Some(DiskAdmission::Never) => DiskAdmission::Never,
             _ => DiskAdmission::Always,
         }
@@ -384,6 +414,10 @@ impl Fill<'_> {
 
     /// Whether the store keeps an object as large as a slice, and the origin gives slices as far as is known.
     fn may_slice(&self) -> bool {
+        if self.job.authorization.is_some() {
+            // Slices are fetched for whoever reads them, and nobody's credentials are used for others.
+            return false;
+        }
         let bytes = charge(&self.flight.key, &slice_header(SLICE_BYTES), SLICE_BYTES);
         // Beside the key's own text stands that of version and number.
         bytes + SLICE_KEY_BYTES_MAX <= self.coalescer.store.object_bytes_max()
@@ -419,6 +453,9 @@ fn header_of_whole(part: &ResponseHeader, total: u64) -> ResponseHeader {
     // A status below 600, a static name and a number are always taken.
     let _ = header.set_status(StatusCode::OK);
     header.remove_header(&CONTENT_RANGE);
+    for name in &CONTENT_DIGESTS {
+        header.remove_header(name);
+    }
     let _ = header.insert_header(CONTENT_LENGTH, total);
     header
 }
@@ -435,8 +472,13 @@ fn lasting(now: SystemTime) -> Lifetime {
     Lifetime {
         created: now,
         fresh_until: now + SLICE_LIFETIME,
+        span: SLICE_LIFETIME,
+        from_coming: false,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        strict: true,
+        immutable: false,
+        purged: None,
     }
 }
 

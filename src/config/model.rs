@@ -7,7 +7,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Method;
+use http::header::AUTHORIZATION;
+use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use wildmatch::WildMatch;
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged, and where.
     pub log: Log,
+    /// Who may purge, beside the operators' listener.
+    pub purge: Purge,
     /// Origin groups; sites refer to them by place.
     pub origins: Vec<Origin>,
     /// Token policies; sites refer to them by place.
@@ -124,10 +127,16 @@ pub struct Limits {
     pub coalesce_wait: Duration,
     /// Requests that wait for one fetch at once; further ones are answered 503.
     pub waiters: usize,
+    /// Ranges that one request may ask for; one that asks for more gets the whole.
+    pub ranges: usize,
     /// Percent of an object that must have arrived for a fetch without readers to go on.
     pub abandon_below: u8,
     /// How long a key is remembered as uncacheable, so that nobody queues behind it.
     pub uncacheable_memory: Duration,
+    /// Bytes of a header field, cookie or claim in a key; a request with a longer one passes through.
+    pub key_value: usize,
+    /// Answers kept under one key that vary by fields of the request; a further one takes the place of the first.
+    pub variants: usize,
 }
 
 /// `[log]`
@@ -150,6 +159,33 @@ pub enum AccessLog {
     Stdout,
     /// A file, appended to.
     File(PathBuf),
+}
+
+/// `[purge]`
+#[derive(Clone, Debug, Default)]
+pub struct Purge {
+    /// Clients whose `PURGE` requests purge; empty: the method means nothing.
+    pub method_from: Vec<IpNet>,
+    /// `POST /purge/hook`; None: there is none.
+    pub hook: Option<PurgeHook>,
+}
+
+/// `hook` of `[purge]`.
+#[derive(Clone, Debug)]
+pub struct PurgeHook {
+    /// Keys that may sign; their names differ.
+    pub keys: Vec<HookKey>,
+    /// How far the time of a signature may be from the node's own, before and after.
+    pub window: Duration,
+}
+
+/// A key that may sign what the hook is sent.
+#[derive(Clone, Debug)]
+pub struct HookKey {
+    /// Its name in signatures and in the log.
+    pub id: String,
+    /// Its bytes.
+    pub secret: Secret,
 }
 
 /// `[origin.NAME]`
@@ -289,6 +325,15 @@ pub enum TokenPlace {
     Cookie,
 }
 
+impl TokenFormat {
+    /// Names of what its tokens say that a rule's `key.claims` may name.
+    pub const fn claims(self) -> &'static [&'static str] {
+        match self {
+            TokenFormat::EdgeAuth => &["id", "data", "ip", "acl"],
+        }
+    }
+}
+
 /// How a token reaches the segments of a playlist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carry {
@@ -311,8 +356,14 @@ pub struct Site {
     pub cors: Option<Cors>,
     /// Methods it takes.
     pub methods: Vec<Method>,
+    /// Content codings that playlists, manifests and JSON are sent in, the preferred one first.
+    pub encodings: Vec<Coding>,
+    /// Whether `Cache-Status` tells the key.
+    pub cache_status_key: bool,
     /// The most that its objects may take of the store.
     pub quota: Quota,
+    /// Whether duplicate slashes of a path count as one.
+    pub merge_slashes: bool,
     /// Rules; the first that matches wins.
     pub rules: Vec<Rule>,
 }
@@ -337,6 +388,32 @@ pub struct Cors {
     pub max_age: Duration,
 }
 
+/// A content coding (RFC 9110 section 8.4.1) that the node can apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Coding {
+    /// `gzip` (RFC 1952).
+    Gzip,
+    /// `br` (RFC 7932).
+    Brotli,
+    /// `zstd` (RFC 8878), within the window of RFC 9659.
+    Zstd,
+}
+
+impl Coding {
+    /// Every coding, in the order of the discriminants.
+    pub const ALL: [Coding; 3] = [Coding::Gzip, Coding::Brotli, Coding::Zstd];
+
+    /// Its name in `Accept-Encoding`, `Content-Encoding`, configuration and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Coding::Gzip => "gzip",
+            Coding::Brotli => "br",
+            Coding::Zstd => "zstd",
+        }
+    }
+}
+
 /// `quota` of a site, in bytes; None: no bound of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quota {
@@ -355,6 +432,10 @@ pub struct Rule {
     pub kinds: Vec<Kind>,
     /// Answer statuses it applies to; empty: all that are kept by default.
     pub status: Vec<u16>,
+    /// Methods it applies to; empty: all. GET stands for HEAD too.
+    pub methods: Vec<Method>,
+    /// Fields that the request must have. None: it asks for none.
+    pub request_headers: Option<RequestHeaders>,
     /// Freshness at the edge.
     pub ttl: Option<Duration>,
     /// Freshness told to the browser.
@@ -365,10 +446,77 @@ pub struct Rule {
     pub stale_if_error: Option<Duration>,
     /// Never cache: pass through.
     pub bypass: bool,
-    /// Query parameters in the key, in place of the default choice.
-    pub key_query: Option<Vec<String>>,
+    /// What the key is made of, beside site and path.
+    pub key: KeyParts,
+    /// Fields of the request that go to the origin, and are no part of the key.
+    pub forward: Vec<HeaderName>,
     /// Whether the disk keeps it.
     pub disk: Option<DiskAdmission>,
+    /// Whether the viewer's request directives (RFC 9111 section 5.2.1) are obeyed.
+    pub obey_client: bool,
+    /// Changes to the header that viewers get.
+    pub headers: HeaderChanges,
+    /// Bytes of memory that its objects may take, where they are keyed by user. None: it is not keyed by user.
+    pub quota: Option<u64>,
+}
+
+impl Rule {
+    /// Whether it asks something of the request beside path and kind.
+    pub fn is_conditional(&self) -> bool {
+        !self.methods.is_empty() || self.request_headers.is_some()
+    }
+}
+
+/// `request_headers` of a rule: fields that the request must have, all of them.
+#[derive(Clone, Debug)]
+pub struct RequestHeaders {
+    /// Names and globs over the values; a field that is not there matches nothing.
+    pub fields: Vec<(HeaderName, WildMatch)>,
+    /// Stands for the condition in keys: the same for the same names and globs, whatever rule they stand in.
+    pub hash: u64,
+}
+
+/// `key` of a rule.
+#[derive(Clone, Debug, Default)]
+pub struct KeyParts {
+    /// Query parameters, in place of the default choice.
+    pub query: Option<Vec<String>>,
+    /// Header fields of the request.
+    pub headers: Vec<HeaderName>,
+    /// Cookies of the request.
+    pub cookies: Vec<String>,
+    /// Claims of the verified token.
+    pub claims: Vec<Claim>,
+}
+
+/// A claim that is part of a key.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Its name.
+    pub name: String,
+    /// The field in which the origin is told it: `Forebay-Claim-NAME`.
+    pub field: HeaderName,
+}
+
+impl KeyParts {
+    /// Whether it tells users apart: by a cookie, a claim or `Authorization`.
+    pub fn is_by_user(&self) -> bool {
+        !self.cookies.is_empty() || !self.claims.is_empty() || self.headers.contains(&AUTHORIZATION)
+    }
+
+    /// Whether there is anything beside the query.
+    pub fn is_of_request(&self) -> bool {
+        !self.headers.is_empty() || !self.cookies.is_empty() || !self.claims.is_empty()
+    }
+}
+
+/// `headers` of a rule.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderChanges {
+    /// Fields that are set, in place of the origin's.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Fields that are removed.
+    pub remove: Vec<HeaderName>,
 }
 
 /// When the disk keeps an object.

@@ -4,6 +4,7 @@
 //! Schema. Types here say what a value looks like (text, number, list); what it means is decided by `super::resolve`.
 
 mod origin;
+mod purge;
 mod site;
 mod token;
 mod values;
@@ -14,7 +15,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use origin::{Health, Origin, OriginTimeouts};
-pub(super) use site::{Cors, DiskAdmission, Quota, Rule, Site};
+pub(super) use purge::{HookKey, Purge, PurgeHook};
+pub(super) use site::{Coding, Cors, DiskAdmission, HeaderChanges, Key, Quota, Rule, Site};
 pub(super) use token::{Carry, TokenFormat, TokenKey, TokenPlace, TokenPolicy};
 pub(super) use values::{Duration, KindWord, OneOrMany, Size};
 
@@ -34,6 +36,9 @@ pub(super) struct File {
     /// What is logged, and where.
     #[serde(default)]
     pub(super) log: Log,
+    /// Who may purge, beside the operators' listener.
+    #[serde(default)]
+    pub(super) purge: Purge,
     /// Groups of origin servers, by name: letters, digits, `-` and `_`. Sites refer to them by name.
     #[serde(default)]
     pub(super) origin: BTreeMap<String, Origin>,
@@ -206,6 +211,9 @@ pub(super) struct Limits {
     /// Requests that wait for one fetch at once; further ones are answered 503.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) waiters: u32,
+    /// Ranges that one request may ask for (RFC 9110 section 14.2); one that asks for more gets the whole.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(super) ranges: u32,
     /// Percent of an object that must have arrived for a fetch without readers to go on. Playlists, segments, parts and
     /// init segments go on in any case.
     #[schemars(range(min = 0, max = 100))]
@@ -213,6 +221,13 @@ pub(super) struct Limits {
     /// How long a key is remembered as uncacheable, so that nobody queues behind it; `"0s"` does not remember. Up to
     /// 1d.
     pub(super) uncacheable_memory: Duration,
+    /// Bytes of a header field, cookie or claim that a rule's `key` names; a request with a longer one passes through
+    /// and is not cached. 16B to 4KiB.
+    pub(super) key_value: Size,
+    /// Answers kept under one key that vary by fields of the request, as the origin's `Vary` says; a further one
+    /// takes the place of the one that was kept first.
+    #[schemars(range(min = 1, max = 1024))]
+    pub(super) variants: u32,
 }
 
 impl Default for Limits {
@@ -226,8 +241,11 @@ impl Default for Limits {
             window: Size::new("8MiB"),
             coalesce_wait: Duration::new("10s"),
             waiters: 100_000,
+            ranges: 16,
             abandon_below: 50,
             uncacheable_memory: Duration::new("60s"),
+            key_value: Size::new("1KiB"),
+            variants: 32,
         }
     }
 }
@@ -242,7 +260,8 @@ pub(super) struct Log {
     /// Access lines held for the writer; further ones are dropped and counted.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub(super) queue: u32,
-    /// Least severe level of the node's own messages: `off`, `error`, `warn`, `info`, `debug` or `trace`.
+    /// Least severe level of the node's own messages: `off`, `error`, `warn`, `info`, `debug` or `trace`. The lines that
+    /// tell of listeners, and who purged what (`forebay::audit`), are shown at every level.
     pub(super) level: Level,
 }
 

@@ -4,6 +4,7 @@
 //! model; a model with stand-ins is thrown away, because its report is not empty.
 
 mod origin;
+mod purge;
 mod server;
 mod site;
 mod token;
@@ -28,10 +29,11 @@ pub(super) fn resolve(file: &raw::File, report: &mut Report) -> Config {
     let store = server::store(report, &file.store);
     let limits = server::limits(report, &file.limits, store.memory);
     let log = server::log(report, &file.log);
+    let purge = purge::purge(report, &file.purge, server.admin.is_some());
     let origins = file.origin.iter().map(|(name, origin)| origin::origin(report, name, origin)).collect();
-    let tokens = file.token.iter().map(|(name, token)| token::policy(report, name, token)).collect();
-    let sites = site::sites(report, file);
-    Config { server, store, limits, log, origins, tokens, sites }
+    let tokens: Vec<_> = file.token.iter().map(|(name, token)| token::policy(report, name, token)).collect();
+    let sites = site::sites(report, file, &site::Around { memory: store.memory, tokens: &tokens });
+    Config { server, store, limits, log, purge, origins, tokens, sites }
 }
 
 /// Reads a duration in a range, ends included.

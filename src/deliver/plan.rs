@@ -1,15 +1,42 @@
-//! What is sent for an object: all of it, a part, only its header, or word that the client has it already. Pure.
+//! What is sent for an object: all of it, a part, several, only its header, or word that the client has it already or
+//! wants another one. Pure.
+//!
+//! Towards viewers the node is a gateway, to which the requirements on an origin server apply (RFC 9110 section 3.7): it
+//! evaluates all preconditions, `If-Match` and `If-Unmodified-Since` included, which a cache in between may ignore.
+//!
+//! While a body grows whose length nobody has told, a range is answered once it is certain:
+//! - `bytes=A-B` when byte B is here, as `bytes A-B/*`; when the end comes first, by the length that is known then.
+//! - `bytes=A-9007199254740991` when byte A is here, as `bytes A-9007199254740991/*`, for as long as bytes come: by that
+//!   position the client says that it knows of RFC 8673, and only then may an answer promise bytes nobody has seen.
+//! - `bytes=0-` at once, by the whole: to ignore `Range` is always right (section 14.2), and nothing waits.
+//! - Any other open range, a suffix and several ranges when the end has come. RFC 8673 section 2.1 would have `bytes=A-`
+//!   answered by what is here, which a client that does not know of it takes for the rest of the body.
+//!
+//! A body that is not kept cannot be waited for: nobody would read it meanwhile. There such a range is ignored.
 
-use http::header::{HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::{
+    CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+};
 use http::{Method, StatusCode};
 
-use super::range::{self, RangeRequest};
-use crate::store::Object;
+use super::encoding;
+use super::multipart::{Boundary, Multipart};
+use super::range::{self, RangeRequest, Spec, VERY_LARGE_LAST};
+use crate::config::model::Coding;
+use crate::store::{BodyError, Object};
+
+/// What `Last-Modified` must be older than `Date` by, to tell versions apart (RFC 9110 section 8.8.2.2).
+const DATE_SETTLED: Duration = Duration::from_secs(1);
 
 /// What is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// The object as it is.
+    /// The representation as it is.
     Whole,
     /// The bytes from `start` to before `end`, of `len` in all (None: not known yet).
     Part {
@@ -20,77 +47,203 @@ pub enum Plan {
         /// Length of the whole.
         len: Option<u64>,
     },
+    /// The bytes from `start` on, for as long as they come (RFC 8673).
+    Onward {
+        /// First byte; it is here.
+        start: u64,
+    },
+    /// Several parts.
+    Parts(Arc<Multipart>),
     /// 304 (RFC 9110 section 15.4.5).
     NotModified,
+    /// 412 (section 15.5.13).
+    Failed,
     /// 416, for a body of so many bytes (section 15.5.17).
     Unsatisfiable(u64),
+}
+
+/// What a plan cannot be made without: bytes of a growing body up to before this one, or its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Untold(u64);
+
+/// What plans are made by, beside request and object.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Ranges that a request may ask for (`limits.ranges`).
+    pub ranges_max: usize,
+    /// Where boundaries come from.
+    pub boundary: fn() -> Option<Boundary>,
 }
 
 impl Plan {
     /// The first byte of the body that is sent; None: nothing of it is.
     pub fn first_byte(&self) -> Option<u64> {
-        match *self {
+        match self {
             Plan::Whole => Some(0),
-            Plan::Part { start, .. } => Some(start),
-            Plan::NotModified | Plan::Unsatisfiable(_) => None,
+            Plan::Part { start, .. } | Plan::Onward { start } => Some(*start),
+            Plan::Parts(multipart) => multipart.parts().first().map(|part| part.start),
+            Plan::NotModified | Plan::Failed | Plan::Unsatisfiable(_) => None,
         }
     }
 }
 
-/// Decides by the request's preconditions, in the order of RFC 9110 section 13.2.2.
-pub fn plan(method: &Method, request: &HeaderMap, object: &Object) -> Plan {
+impl Untold {
+    /// Waits for it; then another plan can be made. As long as the origin goes on sending, and the body does not outgrow
+    /// what is kept, this does not end.
+    ///
+    /// # Errors
+    /// [`BodyError`] when the body breaks off.
+    pub async fn wait(self, object: &Object) -> Result<(), BodyError> {
+        match object.body.as_whole() {
+            Some(body) => body.arrival(self.0).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Decides by the request's preconditions, in the order of RFC 9110 section 13.2.2. `coding` is that of the
+/// representation selected; one that is encoded is not sent in parts.
+///
+/// # Errors
+/// [`Untold`], when it is too early to tell.
+pub fn plan(
+    method: &Method,
+    request: &HeaderMap,
+    object: &Object,
+    coding: Option<Coding>,
+    terms: &Terms,
+) -> Result<Plan, Untold> {
     // Preconditions and ranges bear on a 200 alone (sections 13.2.1 and 14.2).
     if object.status() != StatusCode::OK {
-        return Plan::Whole;
+        return Ok(Plan::Whole);
     }
-    if is_not_modified(request, object) {
-        return Plan::NotModified;
+    let conditions = Conditions { request, object, coding };
+    if conditions.fail() {
+        return Ok(Plan::Failed);
     }
-    match request.get(RANGE).and_then(|field| field.to_str().ok()) {
-        Some(field) if *method == Method::GET && if_range_holds(request, object) => part(field, object),
-        _ => Plan::Whole,
+    if conditions.hold_no_news() {
+        return Ok(Plan::NotModified);
+    }
+    match single(request, &RANGE).and_then(|field| field.to_str().ok()) {
+        Some(field) if *method == Method::GET && coding.is_none() && conditions.allow_range() => {
+            part(field, object, terms)
+        }
+        _ => Ok(Plan::Whole),
     }
 }
 
-fn part(field: &str, object: &Object) -> Plan {
-    let Some(len) = object.length() else { return growing_part(field, object) };
-    match range::parse(field, len) {
+fn part(field: &str, object: &Object, terms: &Terms) -> Result<Plan, Untold> {
+    let Some(len) = object.length() else { return growing_part(field, object, terms) };
+    Ok(match range::parse(field, len, terms.ranges_max) {
         RangeRequest::Whole => Plan::Whole,
-        RangeRequest::Part { start, end } => Plan::Part { start, end, len: Some(len) },
+        RangeRequest::Parts(parts) => match parts.as_slice() {
+            [part] => Plan::Part { start: part.start, end: part.end, len: Some(len) },
+            _ => several(parts, len, object, terms).unwrap_or(Plan::Whole),
+        },
         RangeRequest::Unsatisfiable => Plan::Unsatisfiable(len),
-    }
+    })
 }
 
-/// A part of a body of untold length: only if all of it has arrived, and both its ends are named.
-fn growing_part(field: &str, object: &Object) -> Plan {
+/// Several parts, unless they would take more than the whole, or cannot be read in their order.
+fn several(parts: Vec<std::ops::Range<u64>>, len: u64, object: &Object, terms: &Terms) -> Option<Plan> {
+    if !object.body.is_kept() {
+        return None;
+    }
+    let content_type = object.header.headers.get(CONTENT_TYPE).cloned();
+    let multipart = Multipart::new(parts, len, content_type, (terms.boundary)()?);
+    (multipart.content_length() < len).then(|| Plan::Parts(Arc::new(multipart)))
+}
+
+/// A range of a body of untold length: see the module's documentation.
+fn growing_part(field: &str, object: &Object, terms: &Terms) -> Result<Plan, Untold> {
+    let Some(specs) = range::specs(field, terms.ranges_max) else { return Ok(Plan::Whole) };
     let (here, _) = object.body.progress();
-    match range::parse(field, u64::MAX) {
-        RangeRequest::Part { start, end } if end <= here => Plan::Part { start, end, len: None },
-        _ => Plan::Whole,
+    let until = match *specs.as_slice() {
+        [Spec::From(0)] => return Ok(Plan::Whole),
+        [Spec::Bounded(start, VERY_LARGE_LAST)] if start < here => return Ok(Plan::Onward { start }),
+        [Spec::Bounded(start, VERY_LARGE_LAST)] => start.saturating_add(1),
+        [Spec::Bounded(start, last)] if last < here => {
+            return Ok(Plan::Part { start, end: last.saturating_add(1), len: None });
+        }
+        [Spec::Bounded(_, last)] => last.saturating_add(1),
+        _ => u64::MAX,
+    };
+    if object.body.is_kept() { Err(Untold(until)) } else { Ok(Plan::Whole) }
+}
+
+/// The preconditions of a request, against what it would be answered with.
+struct Conditions<'a> {
+    request: &'a HeaderMap,
+    object: &'a Object,
+    coding: Option<Coding>,
+}
+
+impl Conditions<'_> {
+    /// `If-Match` by strong comparison, else `If-Unmodified-Since` (sections 13.1.1 and 13.1.4).
+    fn fail(&self) -> bool {
+        if self.request.contains_key(IF_MATCH) {
+            let etag = self.etag().filter(|etag| !is_weak(etag.as_bytes()));
+            let matches =
+                |tag: &[u8]| tag == b"*" || etag.as_ref().is_some_and(|etag| tag == etag.as_bytes());
+            return !self.request.get_all(IF_MATCH).iter().any(|list| tags(list.as_bytes()).any(matches));
+        }
+        match (self.date_of(&IF_UNMODIFIED_SINCE), self.object.last_modified().and_then(date)) {
+            (Some(since), Some(modified)) => modified > since,
+            _ => false,
+        }
+    }
+
+    /// `If-None-Match` by weak comparison, else `If-Modified-Since` (sections 13.1.2 and 13.1.3); without
+    /// `Last-Modified`, by when the answer was made (RFC 9111 section 4.3.2).
+    fn hold_no_news(&self) -> bool {
+        if self.request.contains_key(IF_NONE_MATCH) {
+            let etag = self.etag();
+            let matches = |tag: &[u8]| {
+                tag == b"*" || etag.as_ref().is_some_and(|etag| opaque(tag) == opaque(etag.as_bytes()))
+            };
+            return self.request.get_all(IF_NONE_MATCH).iter().any(|list| tags(list.as_bytes()).any(matches));
+        }
+        let Some(since) = self.date_of(&IF_MODIFIED_SINCE) else { return false };
+        let modified = match self.object.last_modified() {
+            Some(modified) => date(modified),
+            None => Some(self.made()),
+        };
+        modified.is_some_and(|modified| modified <= since)
+    }
+
+    /// `If-Range`: strong comparison of an entity tag, or the very date, if it tells versions apart (section 13.1.5).
+    fn allow_range(&self) -> bool {
+        if !self.request.contains_key(IF_RANGE) {
+            return true;
+        }
+        let Some(condition) = single(self.request, &IF_RANGE) else { return false };
+        if condition.as_bytes().starts_with(b"\"") {
+            return self.etag().as_deref() == Some(condition);
+        }
+        let settled = |modified: SystemTime| modified + DATE_SETTLED <= self.made();
+        self.object.last_modified() == Some(condition) && date(condition).is_some_and(settled)
+    }
+
+    /// The tag of the representation selected.
+    fn etag(&self) -> Option<Cow<'_, HeaderValue>> {
+        self.object.etag().map(|etag| encoding::tag(etag, self.coding))
+    }
+
+    /// When the answer was made: `Date`, else when it came.
+    fn made(&self) -> SystemTime {
+        self.object.header.headers.get(DATE).and_then(date).unwrap_or(self.object.lifetime.created)
+    }
+
+    /// A date in the request; one that is no date, or stands there twice, is ignored.
+    fn date_of(&self, name: &HeaderName) -> Option<SystemTime> {
+        single(self.request, name).and_then(date)
     }
 }
 
-/// `If-None-Match` by weak comparison, else `If-Modified-Since` (sections 13.1.2 and 13.1.3).
-fn is_not_modified(request: &HeaderMap, object: &Object) -> bool {
-    if request.contains_key(IF_NONE_MATCH) {
-        let Some(etag) = object.etag() else { return false };
-        let matches = |tag: &[u8]| tag == b"*" || opaque(tag) == opaque(etag.as_bytes());
-        return request.get_all(IF_NONE_MATCH).iter().any(|list| tags(list.as_bytes()).any(matches));
-    }
-    match (request.get(IF_MODIFIED_SINCE).and_then(date), object.last_modified().and_then(date)) {
-        (Some(since), Some(modified)) => modified <= since,
-        _ => false,
-    }
-}
-
-/// `If-Range`: strong comparison of an entity tag, or the very date (section 13.1.5).
-fn if_range_holds(request: &HeaderMap, object: &Object) -> bool {
-    let Some(condition) = request.get(IF_RANGE) else { return true };
-    let strong = !condition.as_bytes().starts_with(b"W/");
-    if condition.as_bytes().starts_with(b"\"") || !strong {
-        return strong && object.etag() == Some(condition);
-    }
-    object.last_modified() == Some(condition)
+/// The value of a field that is no list: None if it stands there more than once.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// The entity tags of a list; a comma inside quotes belongs to its tag.
@@ -103,120 +256,17 @@ fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(at_comma).map(<[u8]>::trim_ascii)
 }
 
+fn is_weak(tag: &[u8]) -> bool {
+    tag.starts_with(b"W/")
+}
+
 fn opaque(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-fn date(value: &HeaderValue) -> Option<std::time::SystemTime> {
+fn date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-    use super::*;
-    use crate::asset::Kind;
-    use crate::key::Key;
-    use crate::store::{Body, Lifetime};
-    use bytes::Bytes;
-    use pingora::http::ResponseHeader;
-    use std::time::{Duration, UNIX_EPOCH};
-
-    const MODIFIED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
-
-    fn object(status: u16, told: bool, complete: bool) -> Object {
-        let mut header = ResponseHeader::build_no_case(status, None).unwrap();
-        header.insert_header("etag", "\"v1,a\"").unwrap();
-        header.insert_header("last-modified", MODIFIED).unwrap();
-        if told {
-            header.insert_header("content-length", 10).unwrap();
-        }
-        let body = Body::growing(None, None);
-        body.append(Bytes::from_static(b"01234"));
-        if complete {
-            body.append(Bytes::from_static(b"56789"));
-            body.finish();
-        }
-        let lifetime = Lifetime {
-            created: UNIX_EPOCH,
-            fresh_until: UNIX_EPOCH,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-        };
-        let key = Key { hash: 1, text: "0 /".into() };
-        let hit_header = Default::default();
-        let (body, disk) = (body.into(), Default::default());
-        Object { key, kind: Kind::Segment, header, lifetime, body, shared: true, disk, hit_header }
-    }
-
-    fn planned(object: &Object, fields: &[(&'static str, &str)]) -> Plan {
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(*name, value.parse().unwrap());
-        }
-        plan(&Method::GET, &headers, object)
-    }
-
-    #[test]
-    fn a_client_that_has_it_is_told_so() {
-        let object = object(200, true, true);
-        for fields in [
-            [("if-none-match", "\"v1,a\"")],
-            [("if-none-match", "\"x\", W/\"v1,a\"")],
-            [("if-none-match", "*")],
-            [("if-modified-since", MODIFIED)],
-        ] {
-            assert_eq!(planned(&object, &fields), Plan::NotModified, "{fields:?}");
-        }
-        assert_eq!(
-            planned(&object, &[("if-none-match", "\"v2\""), ("if-modified-since", MODIFIED)]),
-            Plan::Whole
-        );
-        assert_eq!(planned(&object, &[("if-modified-since", "Tue, 14 Nov 2023 22:13:19 GMT")]), Plan::Whole);
-        assert_eq!(planned(&object, &[("if-modified-since", "yesterday")]), Plan::Whole);
-    }
-
-    #[test]
-    fn a_range_is_honoured_while_the_object_grows_if_its_length_is_told() {
-        for complete in [false, true] {
-            let object = object(200, true, complete);
-            let plan = planned(&object, &[("range", "bytes=2-7")]);
-            assert_eq!(plan, Plan::Part { start: 2, end: 8, len: Some(10) });
-            assert_eq!(planned(&object, &[("range", "bytes=10-")]), Plan::Unsatisfiable(10));
-        }
-    }
-
-    #[test]
-    fn a_range_of_untold_length_is_honoured_if_it_is_here() {
-        let growing = object(200, false, false);
-        assert_eq!(planned(&growing, &[("range", "bytes=0-4")]), Plan::Part { start: 0, end: 5, len: None });
-        assert_eq!(planned(&growing, &[("range", "bytes=0-5")]), Plan::Whole);
-        assert_eq!(planned(&growing, &[("range", "bytes=-2")]), Plan::Whole);
-    }
-
-    #[test]
-    fn a_range_holds_only_for_the_same_object() {
-        let object = object(200, true, true);
-        let part = Plan::Part { start: 0, end: 1, len: Some(10) };
-        for (condition, expected) in [
-            ("\"v1,a\"", part),
-            (MODIFIED, part),
-            ("\"v2\"", Plan::Whole),
-            ("W/\"v1,a\"", Plan::Whole),
-            ("Tue, 14 Nov 2023 22:13:21 GMT", Plan::Whole),
-        ] {
-            assert_eq!(
-                planned(&object, &[("range", "bytes=0-0"), ("if-range", condition)]),
-                expected,
-                "{condition}"
-            );
-        }
-    }
-
-    #[test]
-    fn preconditions_bear_on_a_200_alone() {
-        let object = object(404, true, true);
-        assert_eq!(planned(&object, &[("range", "bytes=0-0"), ("if-none-match", "*")]), Plan::Whole);
-    }
-}
+mod tests;

@@ -1,60 +1,97 @@
-//! Byte ranges (RFC 9110 section 14). Pure.
+//! Byte ranges (RFC 9110 section 14): what a `Range` field asks of a body. Pure.
+//!
+//! Ranges that overlap or touch become one, which stands where the first of them was asked for (section 15.3.7.2). Those
+//! that cannot be satisfied are left out. A field that is malformed, of another unit, or asks for more ranges than
+//! `limits.ranges`, is ignored (section 14.2).
+
+use std::ops::Range;
+
+/// The last position by which a client asks for all that comes (RFC 8673 section 2.2): 2^53 - 1.
+pub const VERY_LARGE_LAST: u64 = (1 << 53) - 1;
 
 /// What a `Range` field asks of a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeRequest {
-    /// Nothing that is honoured: the whole is sent. Also for several ranges at once (section 14.2 leaves that open).
+    /// Nothing that is honoured: the whole is sent.
     Whole,
-    /// The bytes from `start` to before `end`.
-    Part {
-        /// First byte.
-        start: u64,
-        /// Byte after the last.
-        end: u64,
-    },
+    /// These bytes, first to before last of each part: one part at least, none empty, none touching another, in the
+    /// order in which they were asked for.
+    Parts(Vec<Range<u64>>),
     /// Nothing of the body (section 15.5.17).
     Unsatisfiable,
 }
 
-/// Reads a `Range` field against a body of `len` bytes. A field that is malformed or of another unit is ignored
-/// (section 14.2).
-pub fn parse(field: &str, len: u64) -> RangeRequest {
-    let Some(spec) = field
-        .split_once('=')
-        .and_then(|(unit, spec)| unit.trim().eq_ignore_ascii_case("bytes").then(|| spec.trim()))
-    else {
-        return RangeRequest::Whole;
-    };
-    match spec.split_once('-') {
-        Some(("", suffix)) => match number(suffix) {
-            Some(0) => RangeRequest::Unsatisfiable,
-            Some(_) if len == 0 => RangeRequest::Unsatisfiable,
-            Some(suffix) => RangeRequest::Part { start: len.saturating_sub(suffix), end: len },
-            None => RangeRequest::Whole,
-        },
-        Some((first, "")) => number(first).map_or(RangeRequest::Whole, |start| part(start, u64::MAX, len)),
-        Some((first, last)) => match (number(first), number(last)) {
-            (Some(start), Some(last)) if start <= last => part(start, last.saturating_add(1), len),
-            _ => RangeRequest::Whole,
-        },
-        None => RangeRequest::Whole,
+/// One range as it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spec {
+    /// From a byte to the end.
+    From(u64),
+    /// From a byte to another one, that one included.
+    Bounded(u64, u64),
+    /// So many bytes at the end.
+    Suffix(u64),
+}
+
+/// Reads a `Range` field against a body of `len` bytes; `ranges_max` is the most that may be asked for.
+pub fn parse(field: &str, len: u64, ranges_max: usize) -> RangeRequest {
+    let Some(specs) = specs(field, ranges_max) else { return RangeRequest::Whole };
+    let mut parts = Vec::with_capacity(specs.len());
+    for spec in specs {
+        match spec {
+            // Satisfiable, and nothing that a Content-Range could say (section 14.4): the whole, which is empty.
+            Spec::Suffix(1..) if len == 0 => return RangeRequest::Whole,
+            Spec::Suffix(0) => {}
+            Spec::Suffix(bytes) => parts.push(len.saturating_sub(bytes)..len),
+            Spec::From(first) | Spec::Bounded(first, _) if first >= len => {}
+            Spec::From(first) => parts.push(first..len),
+            Spec::Bounded(first, last) => parts.push(first..last.saturating_add(1).min(len)),
+        }
+    }
+    if parts.is_empty() { RangeRequest::Unsatisfiable } else { RangeRequest::Parts(merged(&parts)) }
+}
+
+/// The ranges that a field asks for; None: it is ignored.
+pub fn specs(field: &str, ranges_max: usize) -> Option<Vec<Spec>> {
+    let (unit, set) = field.split_once('=')?;
+    if !unit.eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let mut specs = Vec::with_capacity(1);
+    // Empty members of a list mean nothing (section 5.6.1.2).
+    for member in set.split(',').map(|member| member.trim_matches([' ', '\t'])).filter(|m| !m.is_empty()) {
+        if specs.len() == ranges_max {
+            return None;
+        }
+        specs.push(spec(member)?);
+    }
+    (!specs.is_empty()).then_some(specs)
+}
+
+/// The first byte that a `Range` field asks for, of an object of which nothing is known: the lowest one, wherever in the
+/// field it stands. None: it asks for all of the object, or for nothing that is honoured. For the last bytes of an
+/// object it is the first one, whose answer tells the length.
+pub fn first_byte(field: &str, ranges_max: usize) -> Option<u64> {
+    let specs = specs(field, ranges_max)?;
+    let named = specs.iter().filter_map(|spec| match *spec {
+        Spec::From(u64::MAX) | Spec::Suffix(_) => None,
+        Spec::From(first) | Spec::Bounded(first, _) => Some(first),
+    });
+    match named.min() {
+        Some(0) if specs.contains(&Spec::From(0)) => None,
+        Some(first) => Some(first),
+        None => specs.iter().any(|spec| matches!(spec, Spec::Suffix(1..))).then_some(0),
     }
 }
 
-/// The first byte that a `Range` field asks for, of an object of which nothing is known; None: it asks for all of it, or
-/// for nothing that is honoured. For the last bytes of an object it is the first one, whose answer tells the length.
-pub fn first_byte(field: &str) -> Option<u64> {
-    let is_suffix = field.split_once('=').is_some_and(|(_, spec)| spec.trim_start().starts_with('-'));
-    match parse(field, u64::MAX) {
-        RangeRequest::Part { .. } if is_suffix => Some(0),
-        RangeRequest::Part { start: 0, end: u64::MAX } => None,
-        RangeRequest::Part { start, .. } => Some(start),
-        RangeRequest::Whole | RangeRequest::Unsatisfiable => None,
+fn spec(text: &str) -> Option<Spec> {
+    match text.split_once('-')? {
+        ("", suffix) => number(suffix).map(Spec::Suffix),
+        (first, "") => number(first).map(Spec::From),
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last).then_some(Spec::Bounded(first, last))
+        }
     }
-}
-
-fn part(start: u64, end: u64, len: u64) -> RangeRequest {
-    if start < len { RangeRequest::Part { start, end: end.min(len) } } else { RangeRequest::Unsatisfiable }
 }
 
 /// Digits alone; a number past 64 bits counts as the largest.
@@ -63,76 +100,23 @@ fn number(text: &str) -> Option<u64> {
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn each_form_asks_for_its_bytes() {
-        let part = |start, end| RangeRequest::Part { start, end };
-        for (field, len, expected) in [
-            ("bytes=0-0", 10, part(0, 1)),
-            ("bytes=2-5", 10, part(2, 6)),
-            ("Bytes = 2-500", 10, RangeRequest::Part { start: 2, end: 10 }),
-            ("bytes=9-", 10, part(9, 10)),
-            ("bytes=-3", 10, part(7, 10)),
-            ("bytes=-30", 10, part(0, 10)),
-            ("bytes=-0", 10, RangeRequest::Unsatisfiable),
-            ("bytes=-5", 0, RangeRequest::Unsatisfiable),
-            ("bytes=0-", 0, RangeRequest::Unsatisfiable),
-            ("bytes=10-", 10, RangeRequest::Unsatisfiable),
-            ("bytes=0-18446744073709551615", 10, part(0, 10)),
-            ("bytes=0-99999999999999999999999", 10, part(0, 10)),
-            ("bytes=5-2", 10, RangeRequest::Whole),
-            ("bytes=0-1,3-4", 10, RangeRequest::Whole),
-            ("bytes=", 10, RangeRequest::Whole),
-            ("bytes=a-b", 10, RangeRequest::Whole),
-            ("bytes=+1-2", 10, RangeRequest::Whole),
-            ("items=0-1", 10, RangeRequest::Whole),
-            ("", 10, RangeRequest::Whole),
-        ] {
-            assert_eq!(parse(field, len), expected, "{field} of {len}");
-        }
-    }
-
-    #[test]
-    fn the_first_byte_asked_for_is_known_without_the_length() {
-        for (field, expected) in [
-            ("bytes=0-", None),
-            ("bytes=0-0", Some(0)),
-            ("bytes=5-", Some(5)),
-            ("bytes=5-9", Some(5)),
-            ("bytes=-5", Some(0)),
-            ("bytes= -5", Some(0)),
-            ("bytes=-0", None),
-            ("bytes=9-5", None),
-            ("bytes=0-1,3-4", None),
-            ("items=5-", None),
-            ("bytes=18446744073709551615-", None),
-        ] {
-            assert_eq!(first_byte(field), expected, "{field}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_part_lies_within_the_body_and_is_never_empty(field in "bytes=[0-9]{0,22}-[0-9]{0,22}", len: u64) {
-            if let RangeRequest::Part { start, end } = parse(&field, len) {
-                prop_assert!(start < end && end <= len);
+/// Joins parts that overlap or touch. Each joined part stands at the place of its foremost member.
+fn merged(parts: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut by_start: Vec<(usize, Range<u64>)> = parts.iter().cloned().enumerate().collect();
+    by_start.sort_by_key(|(_, part)| part.start);
+    let mut joined: Vec<(usize, Range<u64>)> = Vec::with_capacity(parts.len());
+    for (place, part) in by_start {
+        match joined.last_mut().filter(|(_, last)| part.start <= last.end) {
+            Some((first_place, last)) => {
+                last.end = last.end.max(part.end);
+                *first_place = place.min(*first_place);
             }
-        }
-
-        #[test]
-        fn first_and_last_agree_with_counting(first in 0u64..50, last in 0u64..50, len in 0u64..40) {
-            let expected: Vec<u64> = (0..len).filter(|byte| (first..=last).contains(byte)).collect();
-            match parse(&format!("bytes={first}-{last}"), len) {
-                RangeRequest::Part { start, end } => prop_assert_eq!((start..end).collect::<Vec<_>>(), expected),
-                RangeRequest::Unsatisfiable => prop_assert!(first <= last && expected.is_empty()),
-                RangeRequest::Whole => prop_assert!(first > last),
-            }
+            None => joined.push((place, part)),
         }
     }
+    joined.sort_by_key(|(place, _)| *place);
+    joined.into_iter().map(|(_, part)| part).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use http::header::{
 };
 use pingora::http::ResponseHeader;
 
-use super::fields::{self, CACHE_STATUS, Told};
+use super::fields::{self, CACHE_STATUS, Forward, Told};
 use crate::outcome::Outcome;
 
 /// Seconds after which a client that met a full queue may ask again.
@@ -23,6 +23,10 @@ pub struct Refused {
     pub allow: Option<HeaderValue>,
     /// Whether admission refused it, or answering it failed.
     pub outcome: Outcome,
+    /// Why the origin was asked, if it was.
+    pub forward: Option<Forward>,
+    /// The word in `Cache-Status`, in place of the outcome's.
+    pub detail: Option<&'static str>,
 }
 
 /// The response: never stored by anyone, with the reason's word as its text. `extra` are the site's CORS fields, so
@@ -44,7 +48,8 @@ pub fn response(
     if refused.status == 503 {
         fields::set(&mut header, RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
-    let told = Told { outcome: refused.outcome, age_seconds: 0, ttl_seconds: 0, stored: false };
+    let detail = refused.detail;
+    let told = Told { detail, ..Told::without_object(refused.outcome, refused.forward, None) };
     fields::set(&mut header, CACHE_STATUS, fields::cache_status(&told));
     fields::set(&mut header, VIA, HeaderValue::from_static("1.1 forebay"));
     for (name, value) in extra {

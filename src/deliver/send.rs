@@ -13,22 +13,25 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::{Error, ErrorType, Result};
 
+use super::encode::Selected;
+use super::multipart::Multipart;
 use super::plan::Plan;
 use crate::store::{BodyError, ContentReader, Object};
 
-/// Sends an object by its plan.
+/// Sends what was selected of an object, by its plan.
 ///
 /// # Errors
 /// When the client or the body breaks off; bytes may have been sent.
 pub async fn object(
     session: &mut ServerSession,
     object: &Arc<Object>,
-    plan: Plan,
+    selected: &Selected,
+    plan: &Plan,
     mut header: ResponseHeader,
 ) -> Result<()> {
     let request = session.req_header();
     let headless = request.method == Method::HEAD
-        || matches!(plan, Plan::NotModified | Plan::Unsatisfiable(_))
+        || matches!(plan, Plan::NotModified | Plan::Failed | Plan::Unsatisfiable(_))
         || object.status() == StatusCode::NO_CONTENT;
     if !headless && !header.headers.contains_key(CONTENT_LENGTH) && request.version == Version::HTTP_11 {
         // Without it the engine would let the end of the connection end the body.
@@ -39,18 +42,34 @@ pub async fn object(
     }
     if !header.headers.contains_key(CONTENT_LENGTH) && session.req_header().version == Version::HTTP_10 {
         // HTTP/1.0 could not tell a broken body from a whole one: it is sent once its length is known.
-        let len = whole_length(object).await?;
+        let start = if let Plan::Onward { start } = plan { *start } else { 0 };
+        let len = whole_length(object).await?.saturating_sub(start);
         super::fields::set(&mut header, CONTENT_LENGTH, HeaderValue::from(len));
     }
-    let mut reader = object.body.reader();
-    if let Plan::Part { start, end, .. } = plan {
-        reader.seek(start, Some(end));
+    let mut reader = selected.content(object).reader();
+    match plan {
+        Plan::Part { start, end, .. } => reader.seek(*start, Some(*end)),
+        Plan::Onward { start } => reader.seek(*start, None),
+        _ => {}
     }
     if session.as_http1().is_some_and(|http1| http1.digest().ssl_digest.is_none()) {
         reader.count_plain();
     }
     session.write_response_header(Box::new(header)).await?;
-    body(session, &mut reader).await
+    match plan {
+        Plan::Parts(multipart) => parts(session, &mut reader, multipart).await,
+        _ => body(session, &mut reader, Then::End).await,
+    }
+}
+
+/// Sends several parts of a body.
+async fn parts(session: &mut ServerSession, reader: &mut ContentReader, multipart: &Multipart) -> Result<()> {
+    for (place, part) in multipart.parts().iter().enumerate() {
+        session.write_response_body(multipart.head(place), false).await?;
+        reader.seek(part.start, Some(part.end));
+        body(session, reader, Then::More).await?;
+    }
+    session.write_response_body(multipart.tail(), true).await
 }
 
 /// Waits until all of a body is there; gives its length.
@@ -86,8 +105,17 @@ pub async fn text(session: &mut ServerSession, header: ResponseHeader, body: Byt
     session.write_response_body(body, true).await
 }
 
-/// Sends what a reader gives; the last chunk carries the end where it is known to be the last.
-async fn body(session: &mut ServerSession, reader: &mut ContentReader) -> Result<()> {
+/// What follows on what a reader gives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// Nothing: the answer ends.
+    End,
+    /// More of the answer.
+    More,
+}
+
+/// Sends what a reader gives; the last chunk carries the end of the answer where it is known to be the last.
+async fn body(session: &mut ServerSession, reader: &mut ContentReader, then: Then) -> Result<()> {
     let mut next = match reader.try_next().map_err(broken)? {
         Some(first) => first,
         None => {
@@ -99,7 +127,7 @@ async fn body(session: &mut ServerSession, reader: &mut ContentReader) -> Result
     while let Some(data) = next {
         match reader.try_next().map_err(broken) {
             Ok(Some(after)) => {
-                session.write_response_body(data, after.is_none()).await?;
+                session.write_response_body(data, after.is_none() && then == Then::End).await?;
                 if after.is_none() {
                     return Ok(());
                 }
@@ -115,6 +143,9 @@ async fn body(session: &mut ServerSession, reader: &mut ContentReader) -> Result
                 return Err(error);
             }
         }
+    }
+    if then == Then::More {
+        return Ok(());
     }
     session.write_response_body(Bytes::new(), true).await
 }

@@ -3,7 +3,8 @@
 //! Decides what is shown and how a line looks. Messages of the libraries below are capped: the engine reports each client
 //! that goes away as an error of its own, and some libraries print whole request lines, tokens included, so what they say
 //! is held at `warn`, and the proxy engine's target is off (the access log tells what became of each request).
-//! [`listening`] and [`ready`] are shown at every level: other programs wait for them.
+//! [`listening`] and [`ready`] are shown at every level: other programs wait for them. So are lines of the target
+//! [`AUDIT`]: who purged what is told whatever else is not.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -22,6 +23,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::timestamp::Timestamp;
 
+/// Target of the lines that tell who purged what; shown at every level.
+pub const AUDIT: &str = "forebay::audit";
 /// Target of [`listening`] and [`ready`].
 const LIFECYCLE: &str = "forebay::lifecycle";
 /// Bytes of one text in a line; a longer one is cut.
@@ -56,6 +59,7 @@ where
         .with_default(level.min(LevelFilter::WARN))
         .with_target("forebay", level)
         .with_target(LIFECYCLE, LevelFilter::INFO)
+        .with_target(AUDIT, LevelFilter::INFO)
         .with_target("pingora_proxy", LevelFilter::OFF)
         .with_target("pingora_core", level.min(LevelFilter::ERROR));
     tracing_subscriber::registry().with(targets).with(Faults { level }).with(JsonLines { writer })
@@ -250,6 +254,15 @@ mod tests {
                     json!({"level": "info", "message": "ready"}),
                 ]
             );
+        }
+    }
+
+    #[test]
+    fn the_lines_of_the_audit_are_shown_at_every_level() {
+        for level in [LevelFilter::OFF, LevelFilter::ERROR, LevelFilter::TRACE] {
+            let lines = logged(level, || tracing::info!(target: AUDIT, by = "admin", "purge"));
+            assert_eq!(messages(&lines), ["purge"], "{level}");
+            assert_eq!(lines[0]["target"], AUDIT);
         }
     }
 

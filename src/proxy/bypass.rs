@@ -1,31 +1,20 @@
 //! Requests that pass through: by method, or by rule. They take the engine's own path to the origin, and nothing of
 //! them is kept.
 
+use http::Method;
 use http::header::{COOKIE, HOST, HeaderName, HeaderValue, VIA};
-use http::{Method, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::ctx::RequestCtx;
-use super::lookup::with_site_key;
-use crate::deliver::fields::{self, CACHE_STATUS, Told};
+use crate::cache::{Policy, hide_from_viewers, tell_expires};
+use crate::deliver::fields::{self as answer, CACHE_STATUS, Forward, Told};
+use crate::fields;
 use crate::outcome::Outcome;
-use crate::store::Store;
 
 /// Servers tried for a request that may be repeated.
 const ATTEMPTS_MAX: u32 = 2;
-
-/// Fields by which a client could make an origin answer for another target than the one that was admitted.
-const OVERRIDES: [&str; 7] = [
-    "x-original-url",
-    "x-rewrite-url",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    "x-forwarded-host",
-    "forwarded",
-];
 
 /// Takes a turn at the origin, and a server.
 pub(super) async fn choose_peer(ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
@@ -60,30 +49,34 @@ pub(super) fn connect_failed(
     error
 }
 
-/// The request as the origin gets it: without the token, for the origin's own host.
+/// The request as the origin gets it: in normal form and without the token, for the origin's own host, and without what
+/// a client could use to be taken for another ([`crate::fields`]). The engine leaves out what belongs to the
+/// connection.
 pub(super) fn prepare_request(
     received: &RequestHeader,
     request: &mut RequestHeader,
+    tls: bool,
     ctx: &mut RequestCtx,
 ) -> Result<()> {
     let Some(upstream) = &ctx.upstream else { return Ok(()) };
     upstream.count_request();
     request.insert_header(HOST, upstream.host.clone())?;
     request.append_header(VIA, HeaderValue::from_static("1.1 forebay"))?;
-    for name in OVERRIDES {
+    let withheld: Vec<HeaderName> =
+        request.headers.keys().filter(|name| fields::is_withheld(name.as_str())).cloned().collect();
+    for name in &withheld {
         request.remove_header(name);
     }
-    let forwarded = HeaderValue::from_str(&ctx.client.to_string());
-    if let Ok(forwarded) = forwarded {
-        request.insert_header(HeaderName::from_static("x-forwarded-for"), forwarded)?;
+    if let Ok(client) = HeaderValue::from_str(&ctx.client.to_string()) {
+        request.insert_header(HeaderName::from_static("x-forwarded-for"), client)?;
     }
+    let scheme = HeaderValue::from_static(if tls { "https" } else { "http" });
+    request.insert_header(HeaderName::from_static("x-forwarded-proto"), scheme)?;
     let Some(policy) = ctx.site.as_ref().and_then(|site| site.token.as_ref()) else { return Ok(()) };
-    let (_, path) = policy.strip_path(received.uri.path());
+    let path = super::path_of(received, ctx);
     let query = received.uri.query().map(|query| policy.strip_query(query)).filter(|query| !query.is_empty());
     let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    if let Ok(uri) = target.parse::<Uri>() {
-        request.set_uri(uri);
-    }
+    request.set_raw_path(target.as_bytes())?;
     let cookies: Vec<String> = received
         .headers
         .get_all(COOKIE)
@@ -99,26 +92,26 @@ pub(super) fn prepare_request(
     Ok(())
 }
 
-/// The answer as the viewer gets it. An answer to an unsafe method that is no error invalidates what is held for its
-/// target (RFC 9111 section 4.4).
-pub(super) fn prepare_response(
-    store: &Store,
-    request: &RequestHeader,
-    header: &mut ResponseHeader,
-    ctx: &RequestCtx,
-) {
-    let told = Told { outcome: Outcome::Bypass, age_seconds: 0, ttl_seconds: 0, stored: false };
-    fields::append(header, CACHE_STATUS, fields::cache_status(&told));
-    fields::append(header, VIA, HeaderValue::from_static("1.1 forebay"));
+/// Why a request passes through.
+pub(super) fn forward(method: &Method) -> Forward {
+    if matches!(*method, Method::GET | Method::HEAD) { Forward::Bypass } else { Forward::Method }
+}
+
+/// The answer as the viewer gets it.
+pub(super) fn prepare_response(request: &RequestHeader, header: &mut ResponseHeader, ctx: &RequestCtx) {
+    let forward = forward(&request.method);
+    let told = Told::without_object(Outcome::Bypass, Some(forward), Some(header.status.as_u16()));
+    hide_from_viewers(header);
+    tell_expires(header, ctx.started);
+    answer::append(header, CACHE_STATUS, answer::cache_status(&told));
+    answer::append(header, VIA, HeaderValue::from_static("1.1 forebay"));
     let Some(site) = &ctx.site else { return };
-    if let Some(cors) = &site.cors {
-        fields::share(header, cors.headers(&request.headers));
+    let rules = Policy::new(&site.rules, &ctx.held, super::path_of(request, ctx), ctx.kind);
+    if let Some(rule) = rules.for_answer(header.status.as_u16(), ctx.kind) {
+        answer::change(header, &rule.headers);
     }
-    let is_safe = matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if !is_safe && (header.status.is_success() || header.status.is_redirection()) {
-        let path =
-            site.token.as_ref().map_or(request.uri.path(), |policy| policy.strip_path(request.uri.path()).1);
-        with_site_key(site, path, request.uri.query(), ctx.kind, |hash, text| store.remove(hash, text));
+    if let Some(cors) = &site.cors {
+        answer::share(header, cors.headers(&request.headers));
     }
 }
 

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::admission::token::Claims;
 use crate::asset::Kind;
+use crate::cache::Held;
 use crate::observe::Denial;
 use crate::origin::UpstreamPeer;
 use crate::outcome::Outcome;
@@ -28,6 +30,12 @@ pub struct RequestCtx {
     pub error: Option<&'static str>,
     /// The client, after trusted proxies.
     pub client: IpAddr,
+    /// Length of the leading path segment that is the token; what follows is the path.
+    pub token_bytes: usize,
+    /// What the token says, where a rule keys by it.
+    pub claims: Claims,
+    /// Which rules ask something of the request that it has.
+    pub held: Held,
     /// The token's session.
     pub session: Option<String>,
     /// When the first byte of the answer was about to be sent.
@@ -54,6 +62,9 @@ impl RequestCtx {
             denial: None,
             error: None,
             client: IpAddr::from([0, 0, 0, 0]),
+            token_bytes: 0,
+            claims: Claims::default(),
+            held: Held::default(),
             session: None,
             first_byte: None,
             coalesce_wait: None,

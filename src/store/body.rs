@@ -276,6 +276,27 @@ impl Body {
         }
     }
 
+    /// Waits until the bytes up to before `until` are there, or all there are; ends, too, when the body is not kept, which
+    /// nobody may wait for without reading.
+    ///
+    /// # Errors
+    /// [`BodyError`] when it breaks off before.
+    pub async fn arrival(&self, until: u64) -> Result<(), BodyError> {
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            let (here, ended) = self.progress();
+            if ended || here >= until || !self.is_kept() {
+                return Ok(());
+            }
+            if self.growing.lock().broken {
+                return Err(BodyError::Broken);
+            }
+            arrived.await;
+        }
+    }
+
     /// Ends the body: it is complete.
     pub fn finish(&self) {
         {

@@ -59,6 +59,9 @@ pub trait SliceSource: std::fmt::Debug + Send + Sync {
 
     /// Has the slice fetched, if it is neither in the store nor being fetched; returns at once.
     fn fetch_ahead(&self, index: u64);
+
+    /// The same slices, for a reader for whom the origin is not asked.
+    fn held_only(&self) -> Arc<dyn SliceSource>;
 }
 
 /// The number of the slice that holds a byte.
@@ -182,6 +185,17 @@ impl Sliced {
     /// Whether the slice that holds a byte is in the store, in memory or on disk.
     pub fn is_held(&self, offset: u64) -> bool {
         self.source.is_stored(slice_of(offset))
+    }
+
+    /// Whether all slices that hold bytes of a range are in the store.
+    pub fn holds(&self, range: Range<u64>) -> bool {
+        let last = slice_of(range.end.saturating_sub(1));
+        (slice_of(range.start)..=last).all(|index| self.source.is_stored(index))
+    }
+
+    /// The same content, for a reader for whom the origin is not asked.
+    pub fn held_only(&self) -> Arc<Sliced> {
+        Sliced::new(self.version.clone(), self.source.held_only(), None)
     }
 
     /// Whether the slice that holds a byte is being fetched.

@@ -20,12 +20,14 @@ pub mod writer;
 pub mod readers;
 pub mod health;
 pub mod quota;
+pub mod notes;
 pub mod metrics;
 
 // What a volume stands on: files, and the bytes in them.
 pub mod device;
 pub mod format;
 pub mod region;
+pub mod journal;
 
 // The volume: what it holds, how it is read and written, how it comes back after a restart.
 pub mod index;
@@ -38,6 +40,7 @@ pub mod verify;
 
 pub use admit::Doorkeeper;
 pub use drive::{DiskStat, SiteStat};
+pub use journal::{NOTE_BYTES, Note};
 pub use metrics::{DiskMetrics, Reason};
 pub use queue::Write;
 pub use quota::Quotas;

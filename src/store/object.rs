@@ -1,5 +1,7 @@
 //! An object: what the cache knows of one answer of an origin, and its body.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -8,7 +10,9 @@ use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, LAST_MODIFIED};
 use pingora::http::ResponseHeader;
 
 use super::content::Content;
+use super::encoded::Encoded;
 use super::tiers::DiskMark;
+use super::variants::Variants;
 use crate::asset::Kind;
 use crate::key::Key;
 
@@ -25,26 +29,67 @@ pub struct Lifetime {
     pub created: SystemTime,
     /// Until when it is fresh.
     pub fresh_until: SystemTime,
-    /// How long after that it may be served while it is fetched anew.
+    /// How long it is fresh in all, as named when it was fetched: a confirmation that names no time gives it as long again.
+    pub span: Duration,
+    /// Whether that counts from when the answer came, and not from its making: it is a time of the node's own.
+    pub from_coming: bool,
+    /// How long after its freshness it may be served while it is fetched anew.
     pub stale_while_revalidate: Duration,
     /// How long after that it may be served when the origin fails.
     pub stale_if_error: Duration,
+    /// Whether its origin forbids to serve it stale, so that no viewer's `max-stale` does (RFC 9111 section 4.2.4).
+    pub strict: bool,
+    /// Whether it does not change while it is fresh (RFC 8246).
+    pub immutable: bool,
+    /// When a soft purge ended it: it is not fresh any more, whatever the clock is set to. None: none has.
+    pub purged: Option<SystemTime>,
 }
 
 impl Lifetime {
+    /// A lifetime that ended when it began, without windows: of what is used once, and never again.
+    pub fn ended(at: SystemTime) -> Lifetime {
+        Lifetime {
+            created: at,
+            fresh_until: at,
+            span: Duration::ZERO,
+            from_coming: false,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            strict: true,
+            immutable: false,
+            purged: None,
+        }
+    }
+
     /// Whether it is fresh at `now`.
     pub fn is_fresh(&self, now: SystemTime) -> bool {
-        now < self.fresh_until
+        self.purged.is_none() && now < self.fresh_until
     }
 
     /// Whether it may be served at `now` while it is fetched anew.
     pub fn bridges_revalidation(&self, now: SystemTime) -> bool {
-        now < self.fresh_until + self.stale_while_revalidate
+        self.purged.is_none() && now < self.fresh_until + self.stale_while_revalidate
     }
 
     /// Whether it may be served at `now` because the origin fails.
     pub fn bridges_error(&self, now: SystemTime) -> bool {
-        now < self.fresh_until + self.stale_if_error
+        now < self.end() + self.stale_if_error
+    }
+
+    /// Whether it is not served stale for a viewer's wish: its origin or a purge forbids it.
+    pub fn is_strict(&self) -> bool {
+        self.strict || self.purged.is_some()
+    }
+
+    /// When it ended, or will.
+    fn end(&self) -> SystemTime {
+        self.purged.map_or(self.fresh_until, |at| at.min(self.fresh_until))
+    }
+
+    /// The lifetime of an object that was purged at `at`: expired, not served stale but for as long as ever when the
+    /// origin fails.
+    pub fn purged(&self, at: SystemTime) -> Lifetime {
+        Lifetime { purged: Some(self.purged.map_or(at, |earlier| earlier.min(at))), ..*self }
     }
 
     /// Its age, in whole seconds (RFC 9111 section 5.1).
@@ -55,11 +100,21 @@ impl Lifetime {
     /// Freshness left, in whole seconds; negative: stale for so long.
     pub fn ttl_seconds(&self, now: SystemTime) -> i64 {
         let whole = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-        match self.fresh_until.duration_since(now) {
+        match self.end().duration_since(now) {
+            Ok(_) if self.purged.is_some() => 0,
             Ok(left) => whole(left),
             Err(past) => -whole(past.duration()),
         }
     }
+}
+
+/// What purges know an object by, beside its key.
+#[derive(Clone, Debug, Default)]
+pub struct Provenance {
+    /// The generation at which its fetch began: a purge of a later one may name it.
+    pub generation: u64,
+    /// Hashes of its tags (`Surrogate-Key`, `Cache-Tag`, `Cache-Groups`).
+    pub tags: Arc<[u64]>,
 }
 
 /// One answer, kept or passing through. It never changes; a revalidation makes a new one around the same body.
@@ -75,12 +130,22 @@ pub struct Object {
     pub lifetime: Lifetime,
     /// Its bytes.
     pub body: Content,
+    /// What purges know it by.
+    pub provenance: Provenance,
+    /// Of a marker: by what the answers under its key vary. It answers nothing itself.
+    pub variants: Option<Arc<Variants>>,
     /// Whether it may answer other requests than the one it was fetched for.
     pub shared: bool,
     /// What it has to do with the disk.
     pub disk: DiskMark,
     /// The header of a plain hit with its `Age`, made once a second.
     pub hit_header: ArcSwapOption<HitHeader>,
+    /// The generation of the soft purge that ended its lifetime; 0: none has.
+    pub purged_at: u64,
+    /// The generation of the latest purge that is known not to name it.
+    pub checked: AtomicU64,
+    /// Its encoded copies.
+    pub encoded: Encoded,
 }
 
 /// A header made ready for hits within one second.
@@ -95,6 +160,44 @@ pub struct HitHeader {
 }
 
 impl Object {
+    /// An object that may be shared, is known to no disk, and that no purge names.
+    pub fn new(key: Key, kind: Kind, header: ResponseHeader, lifetime: Lifetime, body: Content) -> Object {
+        Object {
+            key,
+            kind,
+            header,
+            lifetime,
+            body,
+            provenance: Provenance::default(),
+            variants: None,
+            shared: true,
+            disk: DiskMark::default(),
+            hit_header: ArcSwapOption::empty(),
+            purged_at: 0,
+            checked: AtomicU64::new(0),
+            encoded: Encoded::default(),
+        }
+    }
+
+    /// The same object, after a purge of this generation has ended its lifetime at `at`.
+    pub fn expired(&self, generation: u64, at: SystemTime) -> Object {
+        let lifetime = self.lifetime.purged(at);
+        Object {
+            provenance: self.provenance.clone(),
+            variants: self.variants.clone(),
+            shared: self.shared,
+            disk: self.disk.again(),
+            purged_at: generation,
+            encoded: self.encoded.again(),
+            ..Object::new(self.key.clone(), self.kind, self.header.clone(), lifetime, self.body.clone())
+        }
+    }
+
+    /// Whether a purge has ended its lifetime.
+    pub fn is_purged(&self) -> bool {
+        self.purged_at > 0
+    }
+
     /// Its length, if the origin told it or the body is complete.
     pub fn length(&self) -> Option<u64> {
         match self.body.progress() {

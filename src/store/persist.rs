@@ -10,20 +10,25 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 use serde::{Deserialize, Serialize};
 
-use super::{Lifetime, Object, Version};
+use super::variants::Variants;
+use super::{Lifetime, Object, Provenance, Version};
 use crate::asset::Kind;
 
 /// The form of [`Meta`]; another one is not read.
-const FORM: u8 = 1;
+const FORM: u8 = 6;
 
 /// What is kept of an object beside its key and body.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Meta {
     pub(super) kind: Kind,
     pub(super) header: ResponseHeader,
     pub(super) lifetime: Lifetime,
+    pub(super) provenance: Provenance,
+    pub(super) purged_at: u64,
     /// Of an object that is kept in slices.
     pub(super) version: Option<Version>,
+    /// Of a marker.
+    pub(super) variants: Option<Variants>,
 }
 
 /// [`Meta`] as it is written. Times are milliseconds, since 1970 or as a span.
@@ -36,11 +41,22 @@ struct Written<'a> {
     fields: Vec<(&'a str, &'a [u8])>,
     created: u64,
     fresh_until: u64,
+    span: u64,
+    from_coming: bool,
     stale_while_revalidate: u64,
     stale_if_error: u64,
-    /// Length and validator of an object that is kept in slices.
+    generation: u64,
+    purged_at: u64,
+    tags: Vec<u64>,
+    strict: bool,
+    immutable: bool,
+    purged: Option<u64>,
+    /// Length, validator and epoch of an object that is kept in slices.
     #[serde(borrow)]
-    version: Option<(u64, &'a [u8])>,
+    version: Option<(u64, &'a [u8], u64)>,
+    /// Epoch and field names of a marker.
+    #[serde(borrow)]
+    variants: Option<(u64, Vec<&'a str>)>,
 }
 
 /// The bytes that stand for an object's header, kind and lifetime; None: it has no such form.
@@ -54,9 +70,21 @@ pub(super) fn encode(object: &Object) -> Option<Bytes> {
         fields: fields.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect(),
         created: since_epoch(object.lifetime.created),
         fresh_until: since_epoch(object.lifetime.fresh_until),
+        span: millis(object.lifetime.span),
+        from_coming: object.lifetime.from_coming,
         stale_while_revalidate: millis(object.lifetime.stale_while_revalidate),
         stale_if_error: millis(object.lifetime.stale_if_error),
-        version: version.map(|version| (version.len, version.validator.as_bytes())),
+        generation: object.provenance.generation,
+        purged_at: object.purged_at,
+        tags: object.provenance.tags.to_vec(),
+        strict: object.lifetime.strict,
+        immutable: object.lifetime.immutable,
+        purged: object.lifetime.purged.map(since_epoch),
+        version: version.map(|version| (version.len, version.validator.as_bytes(), version.epoch)),
+        variants: object
+            .variants
+            .as_ref()
+            .map(|variants| (variants.epoch, variants.names.iter().map(HeaderName::as_str).collect())),
     };
     postcard::to_allocvec(&written).ok().map(Bytes::from)
 }
@@ -75,21 +103,45 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Meta> {
             .append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?);
     }
     let version = match written.version {
-        Some((0, _)) => return None,
-        Some((len, validator)) => Some(Version { len, validator: HeaderValue::from_bytes(validator).ok()? }),
+        Some((0, ..)) => return None,
+        Some((len, validator, epoch)) => {
+            Some(Version { len, validator: HeaderValue::from_bytes(validator).ok()?, epoch })
+        }
+        None => None,
+    };
+    let variants = match written.variants {
+        Some((epoch, names)) => Some(Variants::new(epoch, field_names(&names)?)),
         None => None,
     };
     Some(Meta {
         version,
+        variants,
+        purged_at: written.purged_at,
+        provenance: Provenance { generation: written.generation, tags: written.tags.into() },
         kind: Kind::from_word(written.kind)?,
         header: ResponseHeader::from(parts),
         lifetime: Lifetime {
             created: at(written.created)?,
             fresh_until: at(written.fresh_until)?,
+            span: Duration::from_millis(written.span),
+            from_coming: written.from_coming,
             stale_while_revalidate: Duration::from_millis(written.stale_while_revalidate),
             stale_if_error: Duration::from_millis(written.stale_if_error),
+            strict: written.strict,
+            immutable: written.immutable,
+            purged: match written.purged {
+                Some(millis) => Some(at(millis)?),
+                None => None,
+            },
         },
     })
+}
+
+/// Names of fields as a marker has them: some, sorted.
+fn field_names(words: &[&str]) -> Option<Box<[HeaderName]>> {
+    let names: Option<Box<[HeaderName]>> =
+        words.iter().map(|word| HeaderName::from_bytes(word.as_bytes()).ok()).collect();
+    names.filter(|names| !names.is_empty() && names.is_sorted_by(|a, b| a.as_str() < b.as_str()))
 }
 
 /// The latest time and the longest span that are read back: far beyond any lifetime, and far from overflow.
@@ -115,6 +167,7 @@ mod tests {
     use crate::key::Key;
     use crate::store::Body;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn object() -> Object {
         let mut header = ResponseHeader::build_no_case(200, None).unwrap();
@@ -122,21 +175,21 @@ mod tests {
         header.append_header("link", "</a>; rel=next").unwrap();
         header.append_header("link", HeaderValue::from_bytes(b"</\xe9>").unwrap()).unwrap();
         let time = |seconds| UNIX_EPOCH + Duration::from_millis(seconds);
-        Object {
-            key: Key { hash: 1, text: "* /a".into() },
-            kind: Kind::Segment,
-            header,
-            lifetime: Lifetime {
-                created: time(1_700_000_000_123),
-                fresh_until: time(1_700_000_060_456),
-                stale_while_revalidate: Duration::from_millis(1500),
-                stale_if_error: Duration::from_secs(86_400),
-            },
-            body: Body::growing(None, None).into(),
-            shared: true,
-            disk: Default::default(),
-            hit_header: Default::default(),
-        }
+        let lifetime = Lifetime {
+            created: time(1_700_000_000_123),
+            fresh_until: time(1_700_000_060_456),
+            span: Duration::from_millis(60_333),
+            from_coming: true,
+            stale_while_revalidate: Duration::from_millis(1500),
+            stale_if_error: Duration::from_secs(86_400),
+            strict: true,
+            immutable: true,
+            purged: Some(time(1_700_000_030_789)),
+        };
+        let key = Key { hash: 1, text: "* /a".into() };
+        let provenance = Provenance { generation: 7, tags: [1, u64::MAX].into() };
+        let body = Body::growing(None, None).into();
+        Object { provenance, purged_at: 9, ..Object::new(key, Kind::Segment, header, lifetime, body) }
     }
 
     #[test]
@@ -148,6 +201,18 @@ mod tests {
             (meta.kind, meta.header.status, meta.lifetime),
             (object.kind, object.status(), object.lifetime)
         );
+        assert_eq!((meta.provenance.generation, meta.purged_at), (7, 9));
+        assert_eq!(meta.provenance.tags, object.provenance.tags);
+    }
+
+    #[test]
+    fn a_marker_comes_back_with_its_epoch_and_names() {
+        let names = ["accept-language", "cookie"].map(HeaderName::from_static);
+        let marker =
+            Object { variants: Some(Arc::new(Variants::new(u64::MAX, names.clone().into()))), ..object() };
+        let back = decode(&encode(&marker).unwrap()).unwrap().variants.unwrap();
+        assert_eq!((back.epoch, &*back.names), (u64::MAX, &names[..]));
+        assert!(decode(&encode(&object()).unwrap()).unwrap().variants.is_none());
     }
 
     proptest! {

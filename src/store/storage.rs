@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
@@ -22,7 +21,7 @@ use pingora_cache::trace::SpanHandle;
 use pingora_cache::{CacheKey, CacheMeta, Storage};
 
 use super::tiers::{DiskMark, Recalled};
-use super::{Body, Content, ContentReader, Lifetime, Object, Reservation, Store};
+use super::{Body, Content, ContentReader, Lifetime, Object, Provenance, Reservation, Store};
 use crate::asset::Kind;
 use crate::config::model::DiskAdmission;
 use crate::key::Key;
@@ -34,6 +33,8 @@ pub struct Admission {
     pub kind: Kind,
     /// Its lifetime, to the millisecond.
     pub lifetime: Lifetime,
+    /// What purges know it by.
+    pub provenance: Provenance,
     /// Whether the disk keeps it.
     pub disk: DiskAdmission,
     /// The budget its body takes; given to the body when the write begins.
@@ -66,21 +67,9 @@ pub fn cache_meta(header: ResponseHeader, admission: Admission) -> CacheMeta {
 pub(super) fn filler(hash: u128, bytes: u64) -> Object {
     let header = ResponseHeader::from(http::Response::new(()).into_parts().0);
     let long_ago = SystemTime::UNIX_EPOCH;
-    Object {
-        key: Key { hash, text: "".into() },
-        kind: Kind::Other,
-        header,
-        lifetime: Lifetime {
-            created: long_ago,
-            fresh_until: long_ago,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-        },
-        body: Body::of_weight(bytes.saturating_sub(super::object::OVERHEAD_BYTES)).into(),
-        shared: true,
-        disk: DiskMark::default(),
-        hit_header: ArcSwapOption::empty(),
-    }
+    let lifetime = Lifetime::ended(long_ago);
+    let body = Body::of_weight(bytes.saturating_sub(super::object::OVERHEAD_BYTES));
+    Object::new(Key { hash, text: "".into() }, Kind::Other, header, lifetime, body.into())
 }
 
 fn key_of(key: &CacheKey) -> Result<Key> {
@@ -97,22 +86,17 @@ fn admission_of(meta: &CacheMeta) -> Result<&Admission> {
 
 fn object_of(key: Key, meta: &CacheMeta, body: Content, disk: DiskMark) -> Result<Object> {
     let admission = admission_of(meta)?;
-    Ok(Object {
-        key,
-        kind: admission.kind,
-        header: meta.response_header_copy(),
-        lifetime: admission.lifetime,
-        body,
-        shared: true,
-        disk,
-        hit_header: ArcSwapOption::empty(),
-    })
+    let header = meta.response_header_copy();
+    let provenance = admission.provenance.clone();
+    Ok(Object { disk, provenance, ..Object::new(key, admission.kind, header, admission.lifetime, body) })
 }
 
 impl Store {
-    fn look_up(&self, hash: u128) -> Option<Arc<Object>> {
+    pub(super) fn look_up(&self, hash: u128) -> Option<Arc<Object>> {
+        // Not with the lock held: a purge is looked up.
         let growing = || self.growing.lock().values().find(|object| object.key.hash == hash).cloned();
-        self.index.get(&hash).or_else(growing)
+        let held = self.index.get(&hash).and_then(|held| self.stands(held));
+        held.or_else(|| growing().filter(|object| !self.is_purged(object)))
     }
 }
 
@@ -121,6 +105,7 @@ fn found(held: Recalled) -> (CacheMeta, HitHandler) {
     let admission = Admission {
         kind: object.kind,
         lifetime: object.lifetime,
+        provenance: object.provenance.clone(),
         disk: DiskAdmission::default(),
         reservation: Arc::default(),
     };
@@ -138,7 +123,7 @@ impl Storage for Store {
     ) -> Result<Option<(CacheMeta, HitHandler)>> {
         let key = key_of(key)?;
         if let Some(object) = self.look_up(key.hash).filter(|held| held.key.text == key.text) {
-            return Ok(Some(found(Recalled { object, version: None, rest: None })));
+            return Ok(Some(found(Recalled::whole(object))));
         }
         Ok(self.recall(&key).await.map(found))
     }
@@ -152,7 +137,7 @@ impl Storage for Store {
         let tag = tag.and_then(|tag| U64WriteId::try_from(tag).ok()).map(u64::from);
         Ok(tag
             .and_then(|tag| self.growing.lock().get(&tag).cloned())
-            .map(|object| found(Recalled { object, version: None, rest: None })))
+            .map(|object| found(Recalled::whole(object))))
     }
 
     async fn get_miss_handler(
@@ -193,7 +178,8 @@ impl Storage for Store {
     ) -> Result<bool> {
         let key = key_of(key)?;
         let Some(held) = self.get(key.hash, &key.text) else { return Ok(false) };
-        let object = Arc::new(object_of(key, meta, held.body.clone(), held.disk.again())?);
+        let object = object_of(key, meta, held.body.clone(), held.disk.again())?;
+        let object = Arc::new(Object { encoded: held.encoded.again(), ..object });
         self.refresh_on_disk(&object);
         self.insert(object);
         Ok(true)
@@ -278,7 +264,7 @@ impl HandleMiss for Miss {
         self.body.settle(self.object.charge(len));
         self.body.finish();
         self.finished = true;
-        self.store.insert(Arc::clone(&self.object));
+        self.store.keep(&self.object);
         Ok(MissFinishType::Created(usize::try_from(len).unwrap_or(usize::MAX)))
     }
 

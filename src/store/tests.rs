@@ -28,8 +28,13 @@ fn lifetime() -> Lifetime {
     Lifetime {
         created: now,
         fresh_until: now + Duration::from_secs(60),
+        span: Duration::from_secs(60),
+        from_coming: false,
         stale_while_revalidate: Duration::ZERO,
         stale_if_error: Duration::ZERO,
+        strict: false,
+        immutable: false,
+        purged: None,
     }
 }
 
@@ -39,6 +44,7 @@ pub(super) async fn write(store: &'static Store, place: u64, len: usize) -> Opti
     let header = ResponseHeader::build_no_case(200, None).unwrap();
     let reservation = store.reserve(object::charge(&key, &header, len as u64)).await?;
     let admission = storage::Admission {
+        provenance: Default::default(),
         kind: Kind::Segment,
         lifetime: lifetime(),
         disk: DiskAdmission::default(),
@@ -114,6 +120,7 @@ async fn a_write_that_is_dropped_breaks_its_readers_and_is_not_kept() {
     let store = store(16 * MIB);
     let key = key(1);
     let admission = storage::Admission {
+        provenance: Default::default(),
         kind: Kind::Segment,
         lifetime: lifetime(),
         disk: DiskAdmission::default(),

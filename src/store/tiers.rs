@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
-
+use super::changes::Change;
 use super::disk::tier::INDEX_SHARE_PERCENT;
 use super::disk::{DiskError, DiskTier, Offered, Reason, Stored, Write};
 use super::object::charge;
-use super::{Object, Store, Version, persist};
+use super::{Object, PurgeMode, PurgeTarget, Store, Version, persist};
 use crate::config::model::DiskAdmission;
 use crate::key::{Key, site_id};
 
@@ -105,6 +104,15 @@ pub struct Recalled {
     pub version: Option<Version>,
     /// What has not been read yet; None: all of it is there.
     pub rest: Option<Stored>,
+    /// What had changed under its key before it was looked up.
+    pub since: Change,
+}
+
+impl Recalled {
+    /// An object of which nothing is left to be read.
+    pub fn whole(object: Arc<Object>) -> Recalled {
+        Recalled { object, version: None, rest: None, since: Change::default() }
+    }
 }
 
 /// Saves an object that memory evicts: one that is hot in memory is cold on disk, and may have been evicted there.
@@ -139,6 +147,7 @@ fn write_of(object: &Object) -> Option<Write> {
 impl Store {
     /// Looks an object up on disk, and reads its first block.
     pub(super) async fn recall(&self, key: &Key) -> Option<Recalled> {
+        let since = self.changes.of(key.hash);
         let disk = self.disk.as_ref().filter(|disk| disk.contains(&key.text))?;
         let mut reservation = self.reserve(FIRST_READ_BYTES).await?;
         let stored = disk.find(&key.text).await?;
@@ -156,24 +165,22 @@ impl Store {
         }
         let body = self.growing_body(key, Some(reservation));
         body.append(stored.first.clone());
-        let object = Arc::new(Object {
-            key: key.clone(),
-            kind: meta.kind,
-            header: meta.header,
-            lifetime: meta.lifetime,
-            body: body.into(),
-            shared: true,
+        let object = Object {
+            provenance: meta.provenance,
+            variants: meta.variants.map(Arc::new),
             disk: DiskMark::offered(),
-            hit_header: ArcSwapOption::empty(),
-        });
+            purged_at: meta.purged_at,
+            ..Object::new(key.clone(), meta.kind, meta.header, meta.lifetime, body.into())
+        };
+        let object = Arc::new(self.stands_on_disk(disk, object)?);
         if meta.version.is_some() {
-            return Some(Recalled { object, version: meta.version, rest: None });
+            return Some(Recalled { object, version: meta.version, rest: None, since });
         }
         if stored.first.len() as u64 == stored.body_len {
-            self.recalled(&object);
-            return Some(Recalled { object, version: None, rest: None });
+            self.recalled(&object, since);
+            return Some(Recalled { object, version: None, rest: None, since });
         }
-        Some(Recalled { object, version: None, rest: Some(stored) })
+        Some(Recalled { object, version: None, rest: Some(stored), since })
     }
 
     /// Counts what the disks' index takes now in the memory budget; no more than it may take, even if recovery has found
@@ -189,12 +196,19 @@ impl Store {
         }
     }
 
-    /// Takes an object into memory whose last block has come from disk.
-    pub fn recalled(&self, object: &Arc<Object>) {
+    /// Takes an object into memory whose last block has come from disk, unless it was removed or replaced `since`.
+    pub fn recalled(&self, object: &Arc<Object>, since: Change) {
         if let Some(body) = object.body.as_whole() {
             body.finish();
         }
-        self.insert(Arc::clone(object));
+        let hash = object.key.hash;
+        if self.changes.of(hash) == since {
+            self.put(Arc::clone(object));
+        }
+        if self.changes.of(hash) != since {
+            object.disk.supersede();
+            self.index.remove_if(&hash, |held| Arc::ptr_eq(held, object));
+        }
     }
 
     /// Decides about the disk for an object that has just been kept in memory; what the disk holds under its key is
@@ -270,16 +284,19 @@ impl Store {
         self.disk.as_ref()?.object_bytes_max()
     }
 
-    /// Removes everything from both tiers. What is in flight is kept when it has come.
+    /// Removes everything from both tiers, and gives back the room: a hard purge of everything. What is in flight is not
+    /// kept when it has come.
     ///
     /// # Errors
     /// When a disk could not be cleared for good: after a restart, what it holds may be served again.
     pub async fn clear(&self) -> Result<(), DiskError> {
+        let purged = self.purge(&PurgeTarget::Everything, PurgeMode::Hard).await.map(drop);
         self.index.clear();
-        match &self.disk {
+        let cleared = match &self.disk {
             Some(disk) => disk.clear().await,
             None => Ok(()),
-        }
+        };
+        purged.and(cleared)
     }
 
     /// Ends the disk tier: what is queued is written, within bounded time.

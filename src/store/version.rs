@@ -24,6 +24,9 @@ pub struct Version {
     pub len: u64,
     /// A strong entity tag, or a date of modification: what `If-Range` is sent with.
     pub validator: HeaderValue,
+    /// Tells apart heads of the same version: one that was removed or purged is not followed by one that finds its
+    /// slices, in memory or on disk. 0 until a head is kept ([`Version::begin_epoch`]).
+    pub epoch: u64,
 }
 
 impl Version {
@@ -35,7 +38,7 @@ impl Version {
         }
         let tag = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
         let validator = tag.or_else(|| settled_date(headers, now))?.clone();
-        Some(Version { len, validator })
+        Some(Version { len, validator, epoch: 0 })
     }
 
     /// Whether a part with these fields is of this version. An entity tag must be there. A date need not be, in an
@@ -46,9 +49,18 @@ impl Version {
             && headers.get(name).map_or(may_be_absent, |found| *found == self.validator)
     }
 
+    /// The version of a new head, in place of the one with the version `held`: slices of the same version are met again
+    /// through the head that has fetched them, and through no other.
+    pub fn begin_epoch(self, held: Option<&Version>) -> Version {
+        let same = held.filter(|held| held.len == self.len && held.validator == self.validator);
+        let epoch = same.map_or_else(|| getrandom::u64().unwrap_or_else(|_| fallback()), |held| held.epoch);
+        Version { epoch, ..self }
+    }
+
     /// A hash that is the same on every machine and after every restart.
     pub fn hash(&self) -> u128 {
         let mut hash = Xxh3::new();
+        hash.update(&self.epoch.to_le_bytes());
         hash.update(&self.len.to_le_bytes());
         hash.update(self.validator.as_bytes());
         hash.digest128()
@@ -57,6 +69,12 @@ impl Version {
     fn is_tag(&self) -> bool {
         self.validator.as_bytes().starts_with(b"\"")
     }
+}
+
+/// An epoch where the system has no random numbers.
+fn fallback() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A `Last-Modified` that is a strong validator.
@@ -119,8 +137,21 @@ mod tests {
     }
 
     #[test]
+    fn a_head_meets_the_slices_of_the_head_that_it_replaces_and_of_no_other() {
+        let first = version(&[("etag", "\"a\"")]).unwrap().begin_epoch(None);
+        let same = || version(&[("etag", "\"a\"")]).unwrap();
+        assert_eq!(same().begin_epoch(Some(&first)).hash(), first.hash());
+        assert_ne!(same().begin_epoch(None).hash(), first.hash());
+        let other = version(&[("etag", "\"b\"")]).unwrap().begin_epoch(Some(&first));
+        assert_ne!(other.epoch, first.epoch);
+    }
+
+    #[test]
     fn versions_differ_in_their_hash() {
-        let of = |len, tag: &'static str| Version { len, validator: HeaderValue::from_static(tag) }.hash();
+        let version =
+            |len, tag: &'static str, epoch| Version { len, validator: HeaderValue::from_static(tag), epoch };
+        let of = |len, tag| version(len, tag, 3).hash();
+        assert_ne!(version(1, "\"a\"", 1).hash(), version(1, "\"a\"", 2).hash());
         assert_eq!(of(1, "\"a\""), of(1, "\"a\""));
         assert_ne!(of(1, "\"a\""), of(2, "\"a\""));
         assert_ne!(of(1, "\"a\""), of(1, "\"b\""));

@@ -421,3 +421,71 @@ async fn an_answer_to_credentials_is_not_shared() {
         assert_eq!(edge.get(path).await.whole(), "nobody");
     }
 }
+
+/// A 304 that names another version than the one held does not confirm it: the object is fetched anew, unconditionally.
+#[tokio::test]
+async fn a_confirmation_of_another_version_is_not_taken() {
+    let origin = Origin::start().await;
+    let old = Answer::ok("old").etag("\"old\"").cache_control("max-age=0");
+    let confused = Answer::status(304).header("etag", "\"new\"").cache_control("max-age=60");
+    let new = Answer::ok("new").etag("\"new\"").cache_control("max-age=60");
+    origin.on_each("/a.bin", vec![old, confused, new]);
+    let edge = Setup::before(&origin).start().await;
+    assert_eq!(edge.get("/a.bin").await.whole(), "old");
+    for _ in 0..2 {
+        let response = edge.get("/a.bin").await;
+        assert_eq!((response.whole(), response.get("etag")), (&"new".into(), Some("\"new\"")));
+    }
+    assert_eq!(origin.requests("/a.bin"), 3);
+    assert_eq!(origin.last("/a.bin").header("if-none-match"), None);
+}
+
+/// `Forebay-Cache-Control` and `CDN-Cache-Control` decide in place of `Cache-Control`; what is meant for the node alone
+/// does not reach viewers, kept or not.
+#[tokio::test]
+async fn a_targeted_field_decides_and_its_own_is_hidden() {
+    let origin = Origin::start().await;
+    let answer = |own: &str| {
+        Answer::ok("a")
+            .cache_control("no-store")
+            .header("cdn-cache-control", "max-age=60")
+            .header("forebay-cache-control", own)
+            .header("surrogate-key", "a b")
+            .header("cache-tag", "a,b")
+            .header("surrogate-control", "max-age=60")
+    };
+    origin.on("/own.bin", answer("no-store"));
+    origin.on("/cdn.bin", answer("not a dictionary"));
+    origin.on("/by/rule.bin", answer("max-age=60"));
+    let bypass = "[[site.rule]]\npath = \"/by/*\"\nbypass = true\n";
+    let edge = Setup::before(&origin).more(bypass).start().await;
+    for (path, requests) in [("/own.bin", 2), ("/cdn.bin", 1), ("/by/rule.bin", 2)] {
+        for _ in 0..2 {
+            let response = edge.get(path).await;
+            assert_eq!(response.whole(), "a", "{path}");
+            assert_eq!(response.get("cache-control"), Some("no-store"), "{path}");
+            assert_eq!(response.get("cdn-cache-control"), Some("max-age=60"), "{path}");
+            for name in ["forebay-cache-control", "surrogate-key", "cache-tag", "surrogate-control"] {
+                assert_eq!(response.get(name), None, "{path} {name}");
+            }
+        }
+        assert_eq!(origin.requests(path), requests, "{path}");
+    }
+}
+
+/// A 304 without a word of freshness renews what the origin said before, not what viewers were told in its place.
+#[tokio::test]
+async fn a_bare_confirmation_renews_the_origins_own_freshness() {
+    let origin = Origin::start().await;
+    let first = Answer::ok("a").etag("\"1\"").cache_control("max-age=0");
+    origin.on_each("/a.bin", vec![first, Answer::status(304).header("etag", "\"1\"")]);
+    let rule = "[[site.rule]]\npath = \"/a.bin\"\nbrowser_ttl = \"1h\"\n";
+    let edge = Setup::before(&origin).more(rule).start().await;
+    assert_eq!(edge.get("/a.bin").await.outcome(), "miss");
+    for nth in 2..4 {
+        let response = edge.get("/a.bin").await;
+        assert_eq!((response.outcome(), response.whole()), ("hit_revalidated", &"a".into()));
+        assert_eq!(response.get("cache-control"), Some("max-age=3600"));
+        assert_eq!(origin.requests("/a.bin"), nth);
+    }
+}

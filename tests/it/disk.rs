@@ -90,6 +90,29 @@ async fn await_idle_writer(edge: &Edge) {
     .await;
 }
 
+/// What is stale on disk, and good enough for others while it is fetched anew, is not for one who wants it confirmed and
+/// does not want the origin to be asked: where requests are obeyed, that is 504.
+#[tokio::test]
+async fn a_stale_object_on_disk_is_not_used_where_it_has_to_be_confirmed() {
+    let disk = tempfile::tempdir().unwrap();
+    let origin = Origin::start().await;
+    let old = Answer::ok(body_of(1)).cache_control("max-age=0, stale-while-revalidate=86400").etag("\"v1\"");
+    origin.on("/seg/1.m4s", old);
+    let obey = "[[site.rule]]\npath = \"/*\"\nobey_client = true";
+    let setup = eager(&origin, disk.path()).store("disk_ttl_min = \"0s\"").more(obey);
+    let edge = setup.start().await;
+    keep(&edge, 1..2, 1).await;
+    edge.stop().await;
+    let edge = setup.start().await;
+    edge.await_recovered().await;
+    let cached =
+        |also: &str| Request::get("/seg/1.m4s").header("cache-control", &format!("only-if-cached{also}"));
+    let asked = origin.requests("/seg/1.m4s");
+    assert_eq!(edge.ask(&cached(", no-cache")).await.status(), 504);
+    assert_same_bytes(edge.ask(&cached("")).await.whole(), &body_of(1), "for one who takes it as it is");
+    assert_eq!(origin.requests("/seg/1.m4s"), asked);
+}
+
 #[tokio::test]
 async fn objects_on_disk_outlive_sigterm_and_sigkill() {
     let disk = tempfile::tempdir().unwrap();

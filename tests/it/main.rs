@@ -27,18 +27,28 @@ mod coalesce;
 mod disk;
 mod disk_damage;
 mod disk_faults;
+mod encoding;
+mod flow;
+mod hostile;
 mod http;
+mod keys;
 mod limits;
 mod origin_faults;
+mod purge;
+mod purge_store;
 mod ranges;
+mod rfc9111;
+mod rules;
 mod slices;
 mod tokens;
+mod vary;
 mod vod;
 mod zero_copy;
 
 // The process and what it tells.
 mod access_log;
 mod config_errors;
+mod explain;
 mod memory;
 mod metrics;
 mod shutdown;

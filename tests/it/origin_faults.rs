@@ -239,7 +239,8 @@ async fn a_failing_health_check_takes_a_server_out() {
     assert!(names.iter().any(|name| name == "sick"), "the server never came back");
 }
 
-/// No origin server, `stale-if-error` allowed: viewers get the stale copy; without the allowance a 502.
+/// No origin server, `stale-if-error` allowed: viewers get the stale copy; without the allowance a 504 (RFC 9111
+/// section 5.2.2.2).
 #[tokio::test]
 async fn a_stale_copy_bridges_an_origin_that_is_down() {
     let mut origin = Origin::start().await;
@@ -256,7 +257,7 @@ async fn a_stale_copy_bridges_an_origin_that_is_down() {
         assert_same_bytes(stale.whole(), &body, "the stale copy");
     }
     let strict = edge.get("/strict.bin").await;
-    assert_eq!((strict.status(), strict.outcome()), (502, "error"));
+    assert_eq!((strict.status(), strict.outcome()), (504, "error"));
     origin.restart();
     assert_eq!(edge.get("/kept.bin").await.status(), 200);
     assert_eq!(origin.requests("/kept.bin"), 2);

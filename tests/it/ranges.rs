@@ -1,5 +1,8 @@
 //! Ranges, conditions and HEAD: answered from a whole object, from a cold one and from one still growing.
 
+mod growing;
+mod several;
+
 use crate::support::client::{End, Http2, Request};
 use crate::support::content::{assert_same_bytes, content};
 use crate::support::edge::{Edge, Setup};
@@ -99,25 +102,6 @@ async fn a_range_of_a_growing_object_is_answered_as_it_grows() {
     assert_eq!(origin.requests("/seg.m4s"), 1);
 }
 
-/// A range of an object without announced length has the right bytes too.
-#[tokio::test]
-async fn a_range_of_an_object_of_unknown_length_has_the_right_bytes() {
-    let origin = Origin::start().await;
-    origin.on("/seg.m4s", segment().chunked());
-    let edge = Setup::before(&origin).start().await;
-    let cold = edge.ask(&Request::get("/seg.m4s").range("bytes=1000-1999")).await;
-    let expected = match cold.status() {
-        206 => content(1, LENGTH).slice(1000..2000),
-        200 => content(1, LENGTH),
-        other => panic!("{other}"),
-    };
-    assert_same_bytes(cold.whole(), &expected, "cold");
-    edge.get("/seg.m4s").await.whole();
-    for range in RANGES {
-        assert_range(&edge, "/seg.m4s", range).await;
-    }
-}
-
 /// A range beyond the end is 416 with the length, cold or held.
 #[tokio::test]
 async fn a_range_beyond_the_end_is_416() {
@@ -133,21 +117,99 @@ async fn a_range_beyond_the_end_is_416() {
     }
 }
 
-/// A range that cannot be read is ignored (RFC 9110 section 14.2); several at once are answered whole or as parts.
+/// A range that cannot be read is ignored (RFC 9110 section 14.2), and so is any range of a HEAD.
 #[tokio::test]
 async fn a_range_that_is_none_is_ignored() {
     let (_origin, edge) = node().await;
     edge.get("/seg.m4s").await.whole();
-    for range in ["bytes=9-3", "bytes=a-b", "lines=0-5", "bytes", "bytes="] {
+    for range in ["bytes=9-3", "bytes=a-b", "lines=0-5", "bytes", "bytes=", "bytes=0-1,x", "bytes =0-1"] {
         let response = edge.ask(&Request::get("/seg.m4s").range(range)).await;
         assert_eq!(response.status(), 200, "{range}");
         assert_same_bytes(response.whole(), &content(1, LENGTH), range);
     }
-    let several = edge.ask(&Request::get("/seg.m4s").range("bytes=0-9,100-109")).await;
-    match several.status() {
-        200 => assert_same_bytes(several.whole(), &content(1, LENGTH), "the whole object"),
-        206 => assert!(several.get("content-type").is_some_and(|t| t.starts_with("multipart/byteranges"))),
-        other => panic!("{other}"),
+    for range in ["bytes=0-9", "bytes=0-9,100-109", "bytes=800000-"] {
+        let head = edge.ask(&Request::head("/seg.m4s").range(range)).await;
+        assert_eq!((head.status(), head.get("content-length")), (200, Some("700001")), "{range}");
+    }
+}
+
+/// A part that the origin sends unasked is never kept, and never served as the whole.
+#[tokio::test]
+async fn a_part_is_never_stored_as_the_whole() {
+    let origin = Origin::start().await;
+    let part = Answer::status(206).body(content(1, 100)).cache_control("max-age=60").etag("\"e1\"");
+    let part = part.header("content-range", &format!("bytes 0-99/{LENGTH}"));
+    origin.on_each("/seg.m4s", vec![part, segment()]);
+    let edge = Setup::before(&origin).limits("uncacheable_memory = \"0s\"").start().await;
+    let unasked = edge.get("/seg.m4s").await;
+    assert_ne!(unasked.status(), 200, "a part is not the whole");
+    let whole = edge.get("/seg.m4s").await;
+    assert_same_bytes(whole.whole(), &content(1, LENGTH), "the whole object");
+    assert_eq!(origin.requests("/seg.m4s"), 2);
+}
+
+/// A precondition for another version is 412, for a whole as for a range, and nobody may keep that answer; then come
+/// those for no change (RFC 9110 section 13.2.2).
+#[tokio::test]
+async fn a_precondition_that_fails_is_412() {
+    let (origin, edge) = node().await;
+    for _ in 0..2 {
+        for (headers, status) in [
+            (vec![("if-match", "\"e1\"")], 200),
+            (vec![("if-match", "*")], 200),
+            (vec![("if-match", "W/\"e1\"")], 412),
+            (vec![("if-match", "\"x\"")], 412),
+            (vec![("if-match", "\"x\""), ("range", "bytes=0-9")], 412),
+            (vec![("if-match", "\"e1\""), ("range", "bytes=0-9")], 206),
+            (vec![("if-match", "\"e1\""), ("if-none-match", "\"e1\"")], 304),
+            (vec![("if-unmodified-since", EARLIER)], 412),
+            (vec![("if-unmodified-since", DATE)], 200),
+            (vec![("if-unmodified-since", "yesterday")], 200),
+            (vec![("if-match", "\"e1\""), ("if-unmodified-since", EARLIER)], 200),
+        ] {
+            let request = headers
+                .iter()
+                .fold(Request::get("/seg.m4s"), |request, (name, value)| request.header(name, value));
+            let response = edge.ask(&request).await;
+            assert_eq!(response.status(), status, "{headers:?}");
+            if status == 412 {
+                assert!(response.whole().is_empty());
+                assert_eq!(response.get("cache-control"), Some("no-store"));
+                assert_eq!((response.get("etag"), response.get("content-type")), (None, None));
+            }
+        }
+    }
+    assert_eq!(origin.requests("/seg.m4s"), 1);
+}
+
+/// A 304 has the fields that guide a cache, and none of those that describe a body (RFC 9110 section 15.4.5).
+#[tokio::test]
+async fn a_304_has_the_fields_that_guide_a_cache() {
+    let origin = Origin::start().await;
+    let answer = segment()
+        .header("content-type", "video/mp4")
+        .header("content-language", "en")
+        .header("content-location", "/other.m4s")
+        .header("expires", LATER)
+        .header("vary", "Origin");
+    origin.on("/seg.m4s", answer);
+    let edge = Setup::before(&origin).start().await;
+    for _ in 0..2 {
+        let response = edge.ask(&Request::get("/seg.m4s").header("if-none-match", "\"e1\"")).await;
+        assert_eq!((response.status(), response.whole().len()), (304, 0));
+        for (name, value) in [
+            ("cache-control", "max-age=60"),
+            ("content-location", "/other.m4s"),
+            ("etag", "\"e1\""),
+            ("expires", LATER),
+            ("vary", "Origin"),
+        ] {
+            assert_eq!(response.get(name), Some(value), "{name}");
+        }
+        assert!(response.get("date").is_some());
+        for name in ["content-type", "content-length", "content-language", "last-modified", "content-range"] {
+            assert_eq!(response.get(name), None, "{name}");
+        }
     }
 }
 
@@ -223,6 +285,19 @@ async fn if_range_gives_the_range_only_of_the_same_object() {
         assert_eq!(response.status(), status, "{validator}");
         let expected = if status == 206 { content(1, LENGTH).slice(10..20) } else { content(1, LENGTH) };
         assert_same_bytes(response.whole(), &expected, validator);
+    }
+}
+
+/// A date that is as old as the answer may name two versions: it never joins parts (RFC 9110 section 8.8.2.2).
+#[tokio::test]
+async fn a_date_that_is_not_strong_gives_no_range() {
+    let origin = Origin::start().await;
+    origin.on("/seg.m4s", segment().header("date", DATE));
+    let edge = Setup::before(&origin).start().await;
+    edge.get("/seg.m4s").await.whole();
+    for (validator, status) in [(DATE, 200), ("\"e1\"", 206)] {
+        let request = Request::get("/seg.m4s").range("bytes=10-19").header("if-range", validator);
+        assert_eq!(edge.ask(&request).await.status(), status, "{validator}");
     }
 }
 

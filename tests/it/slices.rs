@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -505,14 +506,25 @@ async fn a_slice_that_fails_breaks_the_transfer_alone() {
         let body = content(1, 3 * MIB);
         let origin = Origin::start().await;
         let good = film(&body);
-        origin.script(PATH, move |_, nth| if nth == 1 { failure.clone() } else { good.clone() });
+        let failing = Arc::new(AtomicBool::new(true));
+        let fails = Arc::clone(&failing);
+        origin.script(PATH, move |_, nth| {
+            if nth > 0 && fails.load(Ordering::SeqCst) { failure.clone() } else { good.clone() }
+        });
         let edge = slicing(&origin).origin("retry = { attempts = 1 }").start().await;
         let broken = part(&edge, 0, 2 * MIB).await;
         assert!(matches!(broken.end, End::Broken(_)));
         assert_same_bytes(&broken.body, &body[..broken.body.len()], "what came");
         assert!(broken.body.len() >= MIB && broken.body.len() < 2 * MIB);
+        failing.store(false, Ordering::SeqCst);
         assert_part(&until(&edge, &range(0, 2 * MIB), "hit").await, &body, 0, 2 * MIB);
-        assert_eq!(asked(&origin), [slice(0), slice(1), slice(1)]);
+        // Asked for ahead, once more where that had failed before the reader came to it, and by the next request.
+        let asked = asked(&origin);
+        assert_eq!(asked[0], slice(0));
+        assert!(
+            asked[1..].iter().all(|range| *range == slice(1)) && (3..=4).contains(&asked.len()),
+            "{asked:?}"
+        );
     }
 }
 

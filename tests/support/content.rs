@@ -30,7 +30,8 @@ pub fn content(seed: u64, len: usize) -> Bytes {
 /// where a test takes thousands of bodies.
 pub fn piece(number: u64, len: usize) -> Bytes {
     static LONG: OnceLock<Bytes> = OnceLock::new();
-    let start = usize::try_from(number).expect("a small number") * PIECES_APART;
+    let places = (LONG_BYTES - len) / PIECES_APART;
+    let start = usize::try_from(number).expect("a number of objects") % places * PIECES_APART;
     LONG.get_or_init(|| content(0, LONG_BYTES)).slice(start..start + len)
 }
 
@@ -65,6 +66,7 @@ mod tests {
     fn pieces_differ_by_their_number() {
         assert_ne!(piece(1, 4096), piece(2, 4096));
         assert_eq!(piece(1, 4096)[..40], piece(1, 40)[..]);
+        assert_eq!(piece(1_000_003, 4096).len(), 4096);
     }
 
     #[test]

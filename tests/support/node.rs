@@ -28,12 +28,26 @@ impl LocalNode {
         LocalNode::start_with(setup, seed, |_| {}).unwrap_or_else(|error| panic!("the node: {error}"))
     }
 
+    /// Starts a node that reads the time of day from this clock.
+    pub fn start_at(setup: &Setup, clock: Clock) -> LocalNode {
+        LocalNode::start_on(setup, 0, clock, |_| {}).unwrap_or_else(|error| panic!("the node: {error}"))
+    }
+
     /// Starts a node on disks whose switches `prepare` has set before.
     pub fn start_with(setup: &Setup, seed: u64, prepare: impl Fn(&Faults)) -> Result<LocalNode, StartError> {
+        LocalNode::start_on(setup, seed, Clock::system(), prepare)
+    }
+
+    fn start_on(
+        setup: &Setup,
+        seed: u64,
+        clock: Clock,
+        prepare: impl Fn(&Faults),
+    ) -> Result<LocalNode, StartError> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = setup.clone().access("off").config(directory.path());
         let faults = Mutex::new(Vec::new());
-        let node = Node::start_on(&config, Clock::system(), &|disk| {
+        let node = Node::start_on(&config, clock, &|disk| {
             let mut faults = faults.lock().expect("faults");
             let device = Faulty::new(Arc::new(Directory::new(&disk.path)?), seed + faults.len() as u64);
             prepare(&device.faults());
@@ -52,6 +66,11 @@ impl LocalNode {
     /// The plaintext listener.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// The admin listener.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// The switches of a disk, by its place in `store.disk`.

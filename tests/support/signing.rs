@@ -42,6 +42,11 @@ pub fn valid(acl: &str) -> String {
     sign(KEY_HEX, &format!("exp={}~acl={acl}", now() + 3600))
 }
 
+/// The value of `Forebay-Signature` for a body: HMAC-SHA256 over `TIME.BODY`, the key's text being the key.
+pub fn sign_body(key: &str, id: &str, time: u64, body: &str) -> String {
+    format!("t={time}, id={id}, v1={}", mac(&hex::encode(key), &format!("{time}.{body}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

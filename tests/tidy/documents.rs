@@ -1,11 +1,14 @@
-//! Documents are held to the files they name: every path in code marks and every relative link exists.
+//! Documents are held to the files they name: every path in code marks and every relative link exists; and so does every
+//! function that the document on caching, and the tables above its tests, say holds a requirement.
 //!
 //! A path is a word in backticks that contains a slash and begins with a folder or file of the root (or of the
 //! document's own folder), or ends as a file of this repository does. `*` stands for any characters, `{a,b}` for either
 //! word. Blocks of code, paths from the root of the machine, and `foo`, which stands for any name, are left alone.
 
+use std::collections::BTreeSet;
+
 use crate::assert_none;
-use crate::repository::{Repository, SourceFile};
+use crate::repository::{Repository, SourceFile, words};
 
 /// Endings that make a word without a slash the name of a file.
 const ENDINGS: [&str; 7] = [".rs", ".toml", ".md", ".sh", ".yml", ".service", ".conf"];
@@ -122,6 +125,62 @@ fn documents_name_only_what_is_there() {
         }
     }
     assert_none("Documents name what is not there: correct the document, or bring the file back.", &places);
+}
+
+/// Words in backticks that are made like the names of functions: letters and digits, with underscores between.
+fn snake_words(line: &str) -> impl Iterator<Item = &str> {
+    let is_of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '*';
+    line.split('`').skip(1).step_by(2).filter(move |word| word.contains('_') && word.chars().all(is_of_name))
+}
+
+/// The names of the functions that a source defines.
+fn functions(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let (before, rest) = line.split_once("fn ")?;
+        let is_definition = before
+            .split_whitespace()
+            .all(|word| ["pub", "pub(super)", "pub(crate)", "async", "const"].contains(&word));
+        let name = rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
+        is_definition.then_some(name)
+    })
+}
+
+/// A word that is no function has to be one of the sources' own all the same: a key, a field, an outcome.
+#[test]
+fn what_is_said_of_caching_names_functions_that_exist() {
+    let repository = Repository::open();
+    let modules = repository.rust_files().flat_map(|file| modules(&file.text).map(|(_, name)| name));
+    let defined = repository.rust_files().flat_map(|file| functions(&file.text));
+    let defined: BTreeSet<&str> = defined.chain(modules).collect();
+    let sources = || repository.rust_files().filter(|file| file.path.starts_with("src/"));
+    let is_word = |name: &str| sources().any(|file| words(&file.text).any(|word| word == name));
+    let mut places = Vec::new();
+    let mut judge = |path: &str, line: usize, text: &str| {
+        for name in snake_words(text) {
+            let is_there = defined.contains(name)
+                || (name.contains('*') && defined.iter().any(|held| matches(name, held)))
+                || is_word(name);
+            if !is_there {
+                places.push(format!("{path}:{line}: `{name}`"));
+            }
+        }
+    };
+    let Some(document) = repository.file("docs/rfc9111.md") else {
+        return assert_none("The document on caching is gone.", &["docs/rfc9111.md".to_owned()]);
+    };
+    prose(&document.text).for_each(|(line, text)| judge(&document.path, line, text));
+    for file in repository.rust_files().filter(|file| file.path.starts_with("tests/it/rfc9111")) {
+        let tables = file.text.lines().enumerate().filter(|(_, line)| line.starts_with("//! |"));
+        tables.for_each(|(index, text)| judge(&file.path, index + 1, text));
+    }
+    assert_none("Tests or functions that are said to hold a requirement, and are not there.", &places);
+}
+
+#[test]
+fn functions_are_told_from_what_calls_them() {
+    let text = "pub(crate) async fn a_b(\n    fn c_d<T>(\n// fn e_f(\nlet g = Fn (\n";
+    assert_eq!(functions(text).collect::<Vec<_>>(), ["a_b", "c_d"]);
+    assert_eq!(snake_words("`a_b`, `a-b`, `A_B`, `a`, `a_*`").collect::<Vec<_>>(), ["a_b", "a_*"]);
 }
 
 #[test]

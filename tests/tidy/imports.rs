@@ -11,6 +11,7 @@ const ORDER: &[&[&str]] = &[
     &["asset"],
     &["clock"],
     &["outcome"],
+    &["fields"],
     &["config"],
     // The way of a request.
     &["admission"],
@@ -24,8 +25,11 @@ const ORDER: &[&[&str]] = &[
     &["deliver"],
     // What it tells.
     &["observe"],
+    // What operators have removed.
+    &["purge"],
     // What puts the stations in order, and runs them: viewers' listeners and the operator's.
     &["proxy"],
+    &["explain"],
     &["server", "admin"],
     // Around it.
     &["demo"],

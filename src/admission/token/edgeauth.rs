@@ -20,7 +20,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
-use super::{Format, Grant, Presented, Reason, TOKEN_FIELDS_MAX, acl, locate};
+use super::{CLAIMS_MAX, Format, Grant, Presented, Reason, TOKEN_FIELDS_MAX, acl, locate};
 
 /// Bytes of a key beyond which [`key_from_text`] refuses it: the block of SHA-256, beyond which a key is hashed first.
 pub const KEY_BYTES_MAX: usize = 64;
@@ -164,6 +164,12 @@ impl<'t> Fields<'t> {
         })
     }
 
+    /// What keys may be made of: the names that [`crate::config::model::TokenFormat::claims`] lists.
+    fn claims(&self) -> [Option<(&'static str, &'t str)>; CLAIMS_MAX] {
+        let named = |name, value: Option<&'t str>| value.map(|value| (name, value));
+        [named("id", self.id), named("data", self.data), named("ip", self.ip), named("acl", self.acl)]
+    }
+
     /// Evaluates the claims of an authenticated token.
     fn allow(&self, request: &Presented<'_>, leeway: u64) -> Result<(), Reason> {
         if request.now_unix >= self.expires.saturating_add(leeway) {
@@ -175,7 +181,7 @@ impl<'t> Fields<'t> {
         if self.ip.is_some_and(|ip| !is_address(ip, request.client)) {
             return Err(Reason::Ip);
         }
-        if self.acl.is_some_and(|acl| !acl::covers(acl, request.path)) {
+        if self.acl.is_some_and(|acl| !acl::covers(acl, request.normal)) {
             return Err(Reason::Path);
         }
         Ok(())
@@ -204,10 +210,15 @@ impl EdgeAuth {
                 return self.is_genuine(mac, fields);
             }
             mac.update(b"~url=");
-            url_forms(request).any(|form| {
-                let mut mac = mac.clone();
-                form.feed(&mut mac, request);
-                self.is_genuine(mac, fields)
+            // Issuers sign what they link, or what it means.
+            let normal =
+                (request.normal != request.path).then_some(Presented { path: request.normal, ..*request });
+            std::iter::once(*request).chain(normal).any(|request| {
+                url_forms(&request).any(|form| {
+                    let mut mac = mac.clone();
+                    form.feed(&mut mac, &request);
+                    self.is_genuine(mac, fields)
+                })
             })
         })
     }
@@ -233,7 +244,7 @@ impl Format for EdgeAuth {
         let fields = Fields::parse(token).ok_or(Reason::Malformed)?;
         let key = self.authenticate(&fields, request).ok_or(Reason::BadMac)?;
         fields.allow(request, self.leeway)?;
-        Ok(Grant { session: fields.id, expires: fields.expires, key })
+        Ok(Grant { session: fields.id, expires: fields.expires, key, claims: fields.claims() })
     }
 
     /// An `acl` may hold `/`, so a token ends with the segment in which its MAC begins. Without a MAC there is no
@@ -290,8 +301,8 @@ impl<'t> RawFields<'t> {
     }
 }
 
-/// One of the texts that a generator may have signed as `url` for a request: with or without the query, from the path
-/// as received or decoded, escaped in one of three ways. At most twelve for one request.
+/// One of the texts that a generator may have signed as `url` for a path: with or without the query, from the path as
+/// it is or decoded, escaped in one of three ways. At most twelve for one path.
 #[derive(Clone, Copy)]
 struct UrlForm {
     query: bool,

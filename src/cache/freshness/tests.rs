@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod dice;
+mod model;
+mod oracle;
+mod storing;
+
 use super::*;
+use proptest::prelude::*;
 use std::time::UNIX_EPOCH;
 
 const NOW: Duration = Duration::from_secs(1_700_000_000);
@@ -28,13 +34,45 @@ fn facts(target: u64, ended: bool) -> Option<PlaylistFacts> {
     Some(PlaylistFacts { multivariant: false, target_duration, ended, can_block_reload: false })
 }
 
+fn fetched<'a>(
+    header: &'a ResponseHeader,
+    kind: Kind,
+    playlist: Option<PlaylistFacts>,
+    times: &'a Times,
+) -> Fetched<'a> {
+    Fetched {
+        header,
+        kind,
+        playlist,
+        blocking: false,
+        times,
+        asked: now(),
+        now: now(),
+        authorized: false,
+        keyed_by_it: false,
+        no_store: false,
+    }
+}
+
 fn judged(kind: Kind, header: &ResponseHeader, playlist: Option<PlaylistFacts>, times: &Times) -> Verdict {
-    judge(&Fetched { header, kind, playlist, blocking: false, times, now: now() })
+    judge(&fetched(header, kind, playlist, times))
 }
 
 fn kept(kind: Kind, header: &ResponseHeader, playlist: Option<PlaylistFacts>, times: &Times) -> Lifetime {
     match judged(kind, header, playlist, times) {
-        Verdict::Keep(_, lifetime) => lifetime,
+        Verdict::Keep(kept) => kept.lifetime,
+        Verdict::Pass(_, refusal) => panic!("not kept: {refusal:?}"),
+    }
+}
+
+fn told(
+    kind: Kind,
+    header: &ResponseHeader,
+    playlist: Option<PlaylistFacts>,
+    times: &Times,
+) -> ResponseHeader {
+    match judged(kind, header, playlist, times) {
+        Verdict::Keep(kept) => kept.header,
         Verdict::Pass(_, refusal) => panic!("not kept: {refusal:?}"),
     }
 }
@@ -69,10 +107,7 @@ fn a_live_playlist_is_capped_at_its_target_duration() {
         seconds(6)
     );
     let header = answer(200, &[("cache-control", "max-age=86400")]);
-    let Verdict::Keep(told, _) = judged(Kind::MediaPlaylist, &header, facts(6, false), &Times::default())
-    else {
-        panic!("kept");
-    };
+    let told = told(Kind::MediaPlaylist, &header, facts(6, false), &Times::default());
     assert_eq!(told.headers["cache-control"], "max-age=6");
 }
 
@@ -80,16 +115,10 @@ fn a_live_playlist_is_capped_at_its_target_duration() {
 fn a_held_playlist_stays_for_six_target_durations() {
     let header = answer(200, &[]);
     let times = Times::default();
-    let fetched = Fetched {
-        header: &header,
-        kind: Kind::MediaPlaylist,
-        playlist: facts(2, false),
-        blocking: true,
-        times: &times,
-        now: now(),
-    };
-    let Verdict::Keep(_, lifetime) = judge(&fetched) else { panic!("kept") };
-    assert_eq!(lifetime.fresh_until, now() + seconds(12));
+    let fetched =
+        Fetched { blocking: true, ..fetched(&header, Kind::MediaPlaylist, facts(2, false), &times) };
+    let Verdict::Keep(kept) = judge(&fetched) else { panic!("kept") };
+    assert_eq!(kept.lifetime.fresh_until, now() + seconds(12));
 }
 
 #[test]
@@ -125,33 +154,6 @@ fn expires_counts_from_date_and_an_unreadable_one_is_stale() {
 }
 
 #[test]
-fn what_is_private_or_varies_or_sets_a_cookie_is_not_kept() {
-    for (fields, refusal) in [
-        (("cache-control", "no-store"), Refusal::NoStore),
-        (("cache-control", "private, max-age=60"), Refusal::Private),
-        (("set-cookie", "a=b"), Refusal::SetCookie),
-        (("vary", "Accept-Encoding, Cookie"), Refusal::Vary),
-        (("vary", "*"), Refusal::Vary),
-        (("content-range", "bytes 0-1/2"), Refusal::Partial),
-    ] {
-        let verdict = judged(Kind::Segment, &answer(200, &[fields]), None, &Times::default());
-        assert!(matches!(verdict, Verdict::Pass(_, why) if why == refusal), "{fields:?}");
-    }
-    let verdict = judged(Kind::Key, &answer(200, &[]), None, &Times::default());
-    assert!(matches!(verdict, Verdict::Pass(_, Refusal::Kind)));
-    kept(Kind::Segment, &answer(200, &[("vary", "Accept-Encoding, Origin")]), None, &Times::default());
-}
-
-#[test]
-fn a_redirect_is_kept_by_a_rule_that_names_it() {
-    let header = answer(302, &[("location", "/x")]);
-    let verdict = judged(Kind::Other, &header, None, &Times::default());
-    assert!(matches!(verdict, Verdict::Pass(_, Refusal::Status)));
-    let times = Times { ttl: Some(seconds(60)), names_status: true, ..Times::default() };
-    assert_eq!(kept(Kind::Other, &header, None, &times).fresh_until, now() + seconds(60));
-}
-
-#[test]
 fn stale_windows_follow_the_kind_the_header_and_the_rule() {
     let windows = |fields: &[(&'static str, &str)], playlist, times: &Times| {
         let lifetime = kept(Kind::MediaPlaylist, &answer(200, fields), playlist, times);
@@ -172,19 +174,249 @@ fn stale_windows_follow_the_kind_the_header_and_the_rule() {
 fn a_rule_sets_what_browsers_are_told() {
     let times = Times { browser_ttl: Some(seconds(7)), ..Times::default() };
     let header = answer(200, &[("cache-control", "max-age=60"), ("expires", "0")]);
-    let Verdict::Keep(told, lifetime) = judged(Kind::Segment, &header, None, &times) else { panic!("kept") };
-    assert_eq!(told.headers["cache-control"], "max-age=7");
-    assert!(!told.headers.contains_key("expires"));
-    assert_eq!(lifetime.fresh_until, now() + seconds(60));
+    let Verdict::Keep(kept) = judged(Kind::Segment, &header, None, &times) else { panic!("kept") };
+    assert_eq!(kept.header.headers["cache-control"], "max-age=7");
+    assert!(!kept.header.headers.contains_key("expires"));
+    assert_eq!(kept.lifetime.fresh_until, now() + seconds(60));
+}
+
+/// The date so many seconds after now; negative: before.
+fn date_at(offset: i64) -> String {
+    let span = Duration::from_secs(offset.unsigned_abs());
+    httpdate::fmt_http_date(if offset < 0 { now() - span } else { now() + span })
+}
+
+fn refused(kind: Kind, status: u16, fields: &[(&'static str, &str)], times: &Times) -> Option<Refusal> {
+    match judged(kind, &answer(status, fields), None, times) {
+        Verdict::Keep(_) => None,
+        Verdict::Pass(_, refusal) => Some(refusal),
+    }
+}
+
+fn rule(ttl: u64) -> Times {
+    Times { ttl: Some(seconds(ttl)), ..Times::default() }
 }
 
 #[test]
-fn fields_of_one_connection_are_not_kept() {
-    let header = answer(
-        200,
-        &[("connection", "close, x-hop"), ("x-hop", "1"), ("transfer-encoding", "chunked"), ("x-end", "1")],
+fn an_error_is_kept_by_status_and_kind() {
+    let ttl = |kind, status, fields: &[(&'static str, &str)], times: &Times| {
+        kept(kind, &answer(status, fields), None, times).fresh_until.duration_since(now()).unwrap()
+    };
+    let none = Times::default();
+    let hour = [("cache-control", "max-age=3600")];
+    assert_eq!(ttl(Kind::Image, 404, &[], &none), NEGATIVE_TTL);
+    assert_eq!(ttl(Kind::Image, 404, &hour, &none), seconds(3600));
+    assert_eq!(ttl(Kind::Segment, 404, &hour, &none), NEGATIVE_TTL);
+    assert_eq!(ttl(Kind::Segment, 403, &hour, &none), NEGATIVE_TTL);
+    assert_eq!(ttl(Kind::Image, 503, &hour, &none), NEGATIVE_TTL);
+    assert_eq!(ttl(Kind::Segment, 404, &[("cache-control", "max-age=0")], &none), Duration::ZERO);
+    assert_eq!(ttl(Kind::Segment, 404, &hour, &rule(20)), seconds(20));
+    assert_eq!(ttl(Kind::Image, 503, &[("cache-control", "public")], &rule(20)), seconds(20));
+}
+
+#[test]
+fn a_targeted_field_decides_in_place_of_cache_control_and_expires() {
+    let far = date_at(600);
+    for (fields, ttl) in [
+        (&[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store")][..], 60),
+        (&[("cdn-cache-control", "max-age=60"), ("cache-control", "private, s-maxage=5")], 60),
+        (&[("cdn-cache-control", "s-maxage=7, max-age=60"), ("expires", &far)], 7),
+        (&[("forebay-cache-control", "max-age=9"), ("cdn-cache-control", "max-age=60")], 9),
+        (&[("forebay-cache-control", "max-age=bad bad"), ("cdn-cache-control", "max-age=60")], 60),
+        (&[("cdn-cache-control", ""), ("cache-control", "max-age=3")], 3),
+        // It says nothing of freshness, and nobody else is heard.
+        (&[("cdn-cache-control", "public"), ("cache-control", "max-age=3"), ("expires", &far)], 0),
+        (&[("cdn-cache-control", "no-cache, max-age=60")], 0),
+    ] {
+        assert_eq!(ttl_of(Kind::Other, fields, None), seconds(ttl), "{fields:?}");
+    }
+    let private = [("cdn-cache-control", "private"), ("cache-control", "public, max-age=60")];
+    assert_eq!(refused(Kind::Other, 200, &private, &Times::default()), Some(Refusal::Private));
+}
+
+#[test]
+fn expires_is_read_in_every_form() {
+    let (date, later) = (date_at(0), date_at(30));
+    let ttl = |fields: &[(&'static str, &str)]| ttl_of(Kind::Other, fields, None).as_secs();
+    assert_eq!(ttl(&[("expires", &later)]), 30, "without Date it counts from when it came");
+    assert_eq!(ttl(&[("expires", &later), ("date", "yesterday")]), 30);
+    assert_eq!(ttl(&[("expires", &later), ("date", &date_at(10))]), 20, "a clock that runs ahead");
+    assert_eq!(ttl(&[("expires", &later.to_uppercase()), ("date", &date)]), 30);
+    // 2023-11-14T22:13:50Z is half a minute after now.
+    assert_eq!(ttl(&[("expires", "Tuesday, 14-Nov-23 22:13:50 GMT")]), 30);
+    assert_eq!(ttl(&[("expires", "Tue Nov 14 22:13:50 2023")]), 30);
+    assert_eq!(ttl(&[("expires", &later), ("expires", &later)]), 30);
+    for stale in [
+        "0",
+        "-1",
+        "",
+        "now",
+        &date,
+        &date_at(-1),
+        "Mon, 01 Jan 1900 00:00:00 GMT",
+        "Tue, 14 Nov 2023 22:13:50 CET",
+    ] {
+        assert_eq!(ttl(&[("expires", stale), ("date", &date)]), 0, "{stale}");
+        assert_eq!(
+            ttl_of(Kind::Segment, &[("expires", stale), ("date", &date)], None),
+            Duration::ZERO,
+            "{stale}"
+        );
+    }
+    assert_eq!(ttl(&[("expires", &later), ("expires", &date_at(60))]), 0, "two that disagree");
+    assert_eq!(ttl(&[("expires", &later), ("cache-control", "max-age=5")]), 5);
+    assert_eq!(ttl(&[("expires", &later), ("cache-control", "max-age=x")]), 0);
+    assert_eq!(ttl(&[("expires", "0"), ("cache-control", "s-maxage=5, max-age=9")]), 5);
+    assert_eq!(ttl(&[("expires", "Fri, 31 Dec 9999 23:59:59 GMT")]), TTL_MAX.as_secs());
+}
+
+#[test]
+fn freshness_is_guessed_from_last_modified_where_nothing_is_said() {
+    let ttl = |kind, status, fields: &[(&'static str, &str)]| {
+        kept(kind, &answer(status, fields), None, &Times::default())
+            .fresh_until
+            .duration_since(now())
+            .unwrap()
+    };
+    let (thousand, old, future) = (date_at(-1000), date_at(-100 * 24 * 3600), date_at(1000));
+    let changed = [("last-modified", thousand.as_str())];
+    for kind in [Kind::Image, Kind::Api, Kind::Other] {
+        assert_eq!(ttl(kind, 200, &changed), seconds(100), "{kind:?}");
+        assert_eq!(ttl(kind, 200, &[("last-modified", &old)]), HEURISTIC_TTL_MAX);
+        assert_eq!(ttl(kind, 200, &[("last-modified", &future)]), Duration::ZERO);
+        assert_eq!(ttl(kind, 200, &[("last-modified", "long ago")]), Duration::ZERO);
+        assert_eq!(ttl(kind, 200, &[changed[0], ("expires", "0")]), Duration::ZERO);
+        assert_eq!(ttl(kind, 200, &[changed[0], ("cache-control", "max-age=x")]), Duration::ZERO);
+        assert_eq!(ttl(kind, 200, &[changed[0], ("cache-control", "no-cache")]), Duration::ZERO);
+        assert_eq!(ttl(kind, 200, &[changed[0], ("cache-control", "must-revalidate")]), seconds(100));
+        assert_eq!(ttl(kind, 200, &[changed[0], ("age", "40")]), seconds(60));
+        assert_eq!(ttl(kind, 404, &[("last-modified", &old)]), NEGATIVE_TTL);
+        assert_eq!(ttl(kind, 302, &[changed[0], ("cache-control", "public")]), seconds(100));
+        assert_eq!(ttl(kind, 302, &[changed[0], ("cache-control", "max-age=5")]), seconds(5));
+    }
+    assert_eq!(ttl(Kind::Segment, 200, &changed), SEGMENT_TTL);
+    assert_eq!(ttl(Kind::Manifest, 200, &changed), MULTIVARIANT_TTL);
+    // A rule that names a status alone leaves a status that is not cacheable by itself without freshness.
+    let (header, named) = (answer(299, &changed), Times { names_status: true, ..Times::default() });
+    assert_eq!(kept(Kind::Other, &header, None, &named).fresh_until, now());
+}
+
+#[test]
+fn age_is_the_longest_that_caches_and_clocks_tell() {
+    let age = |fields: &[(&'static str, &str)], delay: u64| {
+        let (header, times) = (answer(200, fields), Times::default());
+        let fetched =
+            Fetched { asked: now() - seconds(delay), ..fetched(&header, Kind::Other, None, &times) };
+        let Verdict::Keep(kept) = judge(&fetched) else { panic!("kept") };
+        kept.lifetime.age_seconds(now())
+    };
+    let (past, future) = (date_at(-20), date_at(20));
+    for (fields, delay, expected) in [
+        (&[][..], 0, 0),
+        (&[], 3, 3),
+        (&[("age", "7")], 3, 10),
+        (&[("date", &past)], 3, 20),
+        (&[("date", &past), ("age", "19")], 3, 22),
+        (&[("date", &future)], 0, 0),
+        (&[("date", &future), ("age", "7")], 3, 10),
+        (&[("date", "soon"), ("age", "7")], 0, 7),
+        (&[("date", &past), ("date", &date_at(-5))], 0, 0),
+        (&[("age", "7, 9")], 0, 7),
+        (&[("age", "7"), ("age", "9")], 0, 7),
+        (&[("age", "x, 9")], 0, 0),
+        (&[("age", "-7")], 0, 0),
+        (&[("age", "7.5")], 0, 0),
+        (&[("age", "\"7\"")], 0, 0),
+        (&[("age", "")], 0, 0),
+        (&[("age", "99999999999999999999")], 0, 1 << 31),
+    ] {
+        assert_eq!(age(fields, delay), expected, "{fields:?} {delay}");
+    }
+}
+
+#[test]
+fn a_time_of_the_origin_counts_from_the_making_and_one_of_the_node_from_the_coming() {
+    let late = [("date", date_at(-5))];
+    let fields = [("date", late[0].1.as_str())];
+    let with = |field| [fields[0], field];
+    assert_eq!(ttl_of(Kind::Segment, &with(("cache-control", "max-age=60")), None), seconds(55));
+    assert_eq!(ttl_of(Kind::Segment, &fields, None), SEGMENT_TTL);
+    assert_eq!(ttl_of(Kind::MediaPlaylist, &fields, facts(6, false)), seconds(3));
+    assert_eq!(
+        ttl_of(Kind::MediaPlaylist, &with(("cache-control", "max-age=8")), facts(6, false)),
+        seconds(3)
     );
-    let clean = end_to_end(&header);
-    assert_eq!(clean.headers.len(), 1);
-    assert_eq!(clean.headers["x-end"], "1");
+    assert_eq!(ttl_of(Kind::MediaPlaylist, &with(("age", "2")), facts(6, false)), seconds(1));
+    let header = answer(200, &with(("age", "2")));
+    assert_eq!(kept(Kind::Segment, &header, None, &rule(60)).fresh_until, now() + seconds(58));
+}
+
+#[test]
+fn what_forbids_stale_answers_closes_the_windows() {
+    let windows = |control: &str| {
+        let header = answer(200, &[("cache-control", control)]);
+        let lifetime = kept(Kind::Segment, &header, None, &Times::default());
+        (lifetime.stale_while_revalidate.as_secs(), lifetime.stale_if_error.as_secs(), lifetime.strict)
+    };
+    let day = LASTING_STALE_IF_ERROR.as_secs();
+    assert_eq!(windows("max-age=1"), (0, day, false));
+    assert_eq!(windows("max-age=1, stale-while-revalidate=5, stale-if-error=x"), (5, 0, false));
+    for control in ["must-revalidate", "proxy-revalidate", "no-cache"] {
+        assert_eq!(windows(&format!("{control}, stale-while-revalidate=5, stale-if-error=5")), (0, 0, true));
+    }
+    assert_eq!(windows("no-cache=\"x\""), (0, day, false));
+    // The kind's own window is closed, the origin's own is open.
+    assert_eq!(windows("s-maxage=1"), (0, 0, true));
+    assert_eq!(windows("s-maxage=1, stale-while-revalidate=5, stale-if-error=6"), (5, 6, true));
+}
+
+#[test]
+fn windows_of_an_origin_are_capped_by_kind() {
+    let told = [("cache-control", "max-age=1, stale-while-revalidate=99999999, stale-if-error=99999999")];
+    let windows = |kind, status, playlist| {
+        let lifetime = kept(kind, &answer(status, &told), playlist, &Times::default());
+        (lifetime.stale_while_revalidate, lifetime.stale_if_error)
+    };
+    assert_eq!(windows(Kind::Other, 200, None), (STALE_WINDOW_MAX, STALE_WINDOW_MAX));
+    assert_eq!(windows(Kind::Image, 404, None), (STALE_WINDOW_MAX, STALE_WINDOW_MAX));
+    assert_eq!(windows(Kind::MediaPlaylist, 200, facts(4, false)), (seconds(12), seconds(24)));
+    assert_eq!(windows(Kind::Segment, 404, None), (Duration::ZERO, Duration::ZERO));
+    assert_eq!(windows(Kind::Other, 503, None), (Duration::ZERO, Duration::ZERO));
+}
+
+#[test]
+fn immutable_is_noted_unless_the_playlist_is_live() {
+    let header = answer(200, &[("cache-control", "public, max-age=60, immutable, must-revalidate")]);
+    assert!(kept(Kind::Segment, &header, None, &Times::default()).immutable);
+    assert!(!kept(Kind::MediaPlaylist, &header, facts(6, false), &Times::default()).immutable);
+    let browser = Times { browser_ttl: Some(seconds(7)), ..Times::default() };
+    let told_of = |kind, playlist, times: &Times| {
+        told(kind, &header, playlist, times).headers["cache-control"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(told_of(Kind::Segment, None, &browser), "max-age=7, public, must-revalidate, immutable");
+    let live = told_of(Kind::MediaPlaylist, facts(6, false), &Times::default());
+    assert_eq!(live, "max-age=6, public, must-revalidate");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_too_strange_for_a_header(
+        status in 100..1000_u16,
+        fields in prop::collection::vec((0..12_usize, prop::collection::vec(any::<u8>(), 0..40)), 0..6),
+        kind in 0..Kind::ALL.len(),
+    ) {
+        const NAMES: [&str; 12] = [
+            "cache-control", "cdn-cache-control", "forebay-cache-control", "expires", "date", "age",
+            "last-modified", "vary", "surrogate-key", "cache-groups", "connection", "set-cookie",
+        ];
+        let mut header = answer(status, &[]);
+        for (name, bytes) in fields {
+            if let Ok(value) = http::HeaderValue::from_bytes(&bytes) {
+                header.append_header(NAMES[name], value).unwrap();
+            }
+        }
+        for kind in [Kind::ALL[kind], Kind::MediaPlaylist] {
+            let _ = judged(kind, &header, facts(u64::from(status), false), &Times::default());
+        }
+    }
 }

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Fill;
@@ -26,7 +25,7 @@ impl Fill<'_> {
             }
         };
         if whole {
-            self.coalescer.store.recalled(&held.object);
+            self.coalescer.store.recalled(&held.object, held.since);
         } else {
             body.fail();
         }
@@ -35,18 +34,16 @@ impl Fill<'_> {
     /// Gives the head of an object in slices the means to come by them.
     pub(super) async fn recall_head(&self, held: Recalled) -> Option<Recalled> {
         let body = Content::Sliced(self.sliced(&held.object.header, held.version?).await.ok()?);
+        let header = held.object.header.clone();
+        let key = self.flight.key.clone();
         let object = Arc::new(Object {
-            key: self.flight.key.clone(),
-            kind: held.object.kind,
-            header: held.object.header.clone(),
-            lifetime: held.object.lifetime,
-            body,
-            shared: true,
+            provenance: held.object.provenance.clone(),
             disk: DiskMark::offered(),
-            hit_header: ArcSwapOption::empty(),
+            purged_at: held.object.purged_at,
+            ..Object::new(key, held.object.kind, header, held.object.lifetime, body)
         });
-        self.coalescer.store.insert(Arc::clone(&object));
-        Some(Recalled { object, version: None, rest: None })
+        self.coalescer.store.recalled(&object, held.since);
+        Some(Recalled::whole(object))
     }
 
     /// Reads the rest of a body from the origin. None: it could not be had, or is another version.
@@ -54,7 +51,7 @@ impl Fill<'_> {
         let request = FetchRequest {
             method: Method::GET,
             path_and_query: self.flight.key.target(),
-            headers: HeaderMap::new(),
+            headers: self.headers(),
             reason: FetchReason::Miss,
         };
         let response = self.job.origin.fetch(&request).await.ok()?;

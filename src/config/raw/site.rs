@@ -1,5 +1,7 @@
 //! `[[site]]` and `[[site.rule]]` as they are written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +28,24 @@ pub(in crate::config) struct Site {
     #[serde(default = "Site::methods")]
     #[schemars(length(min = 1))]
     pub(in crate::config) methods: Vec<String>,
+    /// Content codings in which playlists, manifests and JSON are sent to clients that accept them, the preferred one
+    /// first; `[]` turns it off. Each body is encoded once for each coding, and the copy counts in `store.memory`.
+    /// Segments, parts, keys and images are never encoded, nor is what its origin has encoded or marks `no-transform`,
+    /// nor anything longer than `limits.playlist`.
+    #[serde(default = "Site::encodings")]
+    pub(in crate::config) encodings: Vec<Coding>,
+    /// Whether `Cache-Status` tells the key of what answers (RFC 9211 section 2.8). For finding out why two requests
+    /// share an answer, or do not.
+    #[serde(default)]
+    pub(in crate::config) cache_status_key: bool,
     /// The most that the site's objects may take of the store.
     pub(in crate::config) quota: Option<Quota>,
-    /// Rules, `[[site.rule]]`: the first whose path, kind and status match wins. What no rule says is decided by the
-    /// asset's kind and the origin's headers.
+    /// Whether duplicate slashes of a path count as one, `/a//b` as `/a/b`. Set it to `false` for an origin with `//` in
+    /// the names of its objects, such as an object store; then no token and no rule may take `//` for `/` either.
+    #[serde(default = "Site::merge_slashes")]
+    pub(in crate::config) merge_slashes: bool,
+    /// Rules, `[[site.rule]]`: the first whose path, kind, status, methods and request headers match wins. What no rule
+    /// says is decided by the asset's kind and the origin's headers.
     #[serde(default)]
     pub(in crate::config) rule: Vec<Rule>,
 }
@@ -38,6 +54,25 @@ impl Site {
     fn methods() -> Vec<String> {
         ["GET", "HEAD", "OPTIONS"].map(str::to_owned).to_vec()
     }
+
+    fn merge_slashes() -> bool {
+        true
+    }
+
+    fn encodings() -> Vec<Coding> {
+        vec![Coding::Zstd, Coding::Brotli, Coding::Gzip]
+    }
+}
+
+/// A member of `encodings`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub(in crate::config) enum Coding {
+    #[serde(rename = "zstd")]
+    Zstd,
+    #[serde(rename = "br")]
+    Brotli,
+    #[serde(rename = "gzip")]
+    Gzip,
 }
 
 /// `cors` of a site.
@@ -74,7 +109,8 @@ pub(in crate::config) struct Quota {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Rule {
-    /// Glob over the whole path, without query; `*` also spans `/`, `?` is one character. Default: every path.
+    /// Glob over the whole path, without query and in normal form; `*` also spans `/`, `?` is one character. Default:
+    /// every path.
     #[schemars(example = "/live/*")]
     pub(in crate::config) path: Option<String>,
     /// Asset kind, or a list of kinds, the rule applies to. Default: every kind.
@@ -83,6 +119,14 @@ pub(in crate::config) struct Rule {
     /// Answer status, or a list of statuses, the rule applies to. Default: every status that is kept without a rule.
     #[schemars(example = 200)]
     pub(in crate::config) status: Option<OneOrMany<Status>>,
+    /// Methods the rule applies to; GET stands for HEAD too. Default: every method of the site.
+    #[schemars(length(min = 1), example = ["GET"])]
+    pub(in crate::config) methods: Option<Vec<String>>,
+    /// Header fields that a request must have for the rule to apply, each with a glob over its value (`*` is any text,
+    /// `?` one character; several lines are one value, joined by `, `). A field that is not there matches nothing. The
+    /// match is part of the key, so what it decides is nobody else's.
+    #[schemars(example = BTreeMap::from([("x-device", "tv*")]))]
+    pub(in crate::config) request_headers: Option<BTreeMap<String, String>>,
     /// Freshness at the edge, in place of what the origin says; `"0s"` asks the origin every time. Up to 3650d.
     #[schemars(example = "30s")]
     pub(in crate::config) ttl: Option<Duration>,
@@ -100,12 +144,45 @@ pub(in crate::config) struct Rule {
     /// Never cache: pass through.
     #[serde(default)]
     pub(in crate::config) bypass: bool,
-    /// What tells two requests apart, beside site and path.
+    /// What tells two requests apart, beside site and path. What it names of a request is sent to the origin with the
+    /// fetch, and nothing else of it is. A rule keyed by cookies, claims or `authorization` is keyed by user: its
+    /// objects stay in memory, within the rule's `quota`.
     pub(in crate::config) key: Option<Key>,
+    /// Header fields of a request that go to the origin with the fetch although they are no part of the key, such as
+    /// `traceparent`. The origin must not choose its answer by them without a `Vary` that says so: all viewers would get
+    /// what was chosen for one.
+    #[serde(default)]
+    #[schemars(example = ["traceparent"])]
+    pub(in crate::config) forward: Vec<String>,
     /// Whether the disk keeps it: `second` (once it is asked for a second time, see `store.disk_admit_within`), `always`
     /// (at once) or `never`.
     #[schemars(example = &"never")]
     pub(in crate::config) disk: Option<DiskAdmission>,
+    /// Obey the request directives of viewers (`Cache-Control: no-cache`, `max-age` and so on, RFC 9111 section 5.2.1).
+    /// A player must not be able to hammer the origin, so they are not obeyed by default.
+    #[serde(default)]
+    pub(in crate::config) obey_client: bool,
+    /// Changes to the header of the origin's answers on their way to viewers, stored ones too. Not of the node's own
+    /// answers, such as errors.
+    pub(in crate::config) headers: Option<HeaderChanges>,
+    /// Bytes of memory that the objects of a rule keyed by user may take together, beside the site's `quota`; beyond
+    /// them the oldest go. 1MiB to `store.memory`. Default: a tenth of `store.memory`.
+    #[schemars(example = "64MiB")]
+    pub(in crate::config) quota: Option<Size>,
+}
+
+/// `headers` of a rule.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct HeaderChanges {
+    /// Fields to set, in place of the origin's.
+    #[serde(default)]
+    #[schemars(example = BTreeMap::from([("x-robots-tag", "noindex")]))]
+    pub(in crate::config) set: BTreeMap<String, String>,
+    /// Names of fields to remove.
+    #[serde(default)]
+    #[schemars(example = ["server"])]
+    pub(in crate::config) remove: Vec<String>,
 }
 
 /// `disk` of a rule.
@@ -127,7 +204,18 @@ pub(in crate::config) struct Status(#[schemars(range(min = 200, max = 599))] pub
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Key {
     /// Query parameters in the key; `[]` leaves the query out of it. Default: all but the token, `CMCD` and tracking
-    /// parameters (`utm_*`, `fbclid`, `gclid`), sorted.
+    /// parameters (`utm_*`, `fbclid`, `gclid`), sorted by name.
     #[schemars(example = ["lang"])]
-    pub(in crate::config) query: Vec<String>,
+    pub(in crate::config) query: Option<Vec<String>>,
+    /// Header fields of the request; one that is not there is told from one that is empty.
+    #[serde(default)]
+    #[schemars(example = ["accept-language"])]
+    pub(in crate::config) headers: Vec<String>,
+    /// Cookies of the request.
+    #[serde(default)]
+    pub(in crate::config) cookies: Vec<String>,
+    /// Claims of the site's verified token (EdgeAuth: `id`, `data`, `ip`, `acl`), told to the origin as
+    /// `Forebay-Claim-NAME`. A request whose token lacks one passes through and is not cached.
+    #[serde(default)]
+    pub(in crate::config) claims: Vec<String>,
 }

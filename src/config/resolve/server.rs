@@ -130,7 +130,7 @@ fn address(report: &mut Report, key: &str, written: &str) -> SocketAddr {
     })
 }
 
-fn network(report: &mut Report, key: &str, written: &str) -> Option<IpNet> {
+pub(super) fn network(report: &mut Report, key: &str, written: &str) -> Option<IpNet> {
     if let Ok(address) = written.parse::<IpAddr>() {
         return Some(IpNet::from(address));
     }
@@ -199,6 +199,7 @@ pub(super) fn limits(report: &mut Report, raw: &raw::Limits, memory: u64) -> Lim
         window: window(report, raw, memory),
         coalesce_wait: duration(report, "limits.coalesce_wait", &raw.coalesce_wait, wait.0, wait.1),
         waiters: raw.waiters as usize,
+        ranges: raw.ranges as usize,
         abandon_below: raw.abandon_below,
         uncacheable_memory: duration(
             report,
@@ -207,6 +208,9 @@ pub(super) fn limits(report: &mut Report, raw: &raw::Limits, memory: u64) -> Lim
             Duration::ZERO,
             DAY,
         ),
+        key_value: usize::try_from(size(report, "limits.key_value", &raw.key_value, 16, 4 << 10))
+            .unwrap_or(usize::MAX),
+        variants: raw.variants as usize,
     }
 }
 

@@ -8,11 +8,19 @@ use std::time::Duration;
 use http::{Method, Uri};
 
 use super::super::diagnostic::{Report, join};
-use super::super::model::{Cors, HostPattern, Quota, Site};
+use super::super::model::{Coding, Cors, HostPattern, Quota, Site, TokenPolicy};
 use super::super::raw;
 use super::{DURATION_MAX, duration, no_duplicates, reference, size};
 
-pub(super) fn sites(report: &mut Report, file: &raw::File) -> Vec<Site> {
+/// What sites refer to, resolved.
+pub(super) struct Around<'a> {
+    /// `store.memory`, in bytes.
+    pub(super) memory: u64,
+    /// Token policies, in the order in which sites refer to them.
+    pub(super) tokens: &'a [TokenPolicy],
+}
+
+pub(super) fn sites(report: &mut Report, file: &raw::File, around: &Around<'_>) -> Vec<Site> {
     if file.site.is_empty() {
         report.mistake("site", "there is no site", "add [[site]] with hosts = [\"*\"] and the origin's name");
     }
@@ -21,7 +29,7 @@ pub(super) fn sites(report: &mut Report, file: &raw::File) -> Vec<Site> {
         .site
         .iter()
         .enumerate()
-        .map(|(place, raw)| site(report, &format!("site[{place}]"), raw, file, &mut taken))
+        .map(|(place, raw)| site(report, &format!("site[{place}]"), raw, file, around, &mut taken))
         .collect();
     if sites.is_empty() {
         return sites;
@@ -50,6 +58,7 @@ fn site(
     key: &str,
     raw: &raw::Site,
     file: &raw::File,
+    around: &Around<'_>,
     taken: &mut HashMap<HostPattern, String>,
 ) -> Site {
     let mut hosts = Vec::with_capacity(raw.hosts.len());
@@ -70,16 +79,35 @@ fn site(
         .token
         .as_ref()
         .and_then(|name| reference(report, &format!("{key}.token"), "token", name, &file.token));
+    let site_methods = methods(report, &format!("{key}.methods"), &raw.methods);
+    let claims = token.and_then(|place| around.tokens.get(place)).map(|policy| policy.format.claims());
+    let claims = if raw.token.is_some() { Some(claims.unwrap_or_default()) } else { None };
+    let of_site = rule::OfSite { methods: &site_methods, claims, memory: around.memory };
     Site {
         name: hosts.first().map(host_name).unwrap_or_default(),
         hosts,
         origin: origin.unwrap_or_default(),
         token,
         cors: raw.cors.as_ref().map(|raw| cors(report, &format!("{key}.cors"), raw)),
-        methods: methods(report, &format!("{key}.methods"), &raw.methods),
+        merge_slashes: raw.merge_slashes,
+        encodings: encodings(report, &format!("{key}.encodings"), &raw.encodings),
+        cache_status_key: raw.cache_status_key,
         quota: quota(report, &format!("{key}.quota"), raw.quota.as_ref(), !file.store.disk.is_empty()),
-        rules: rule::rules(report, key, &raw.rule),
+        rules: rule::rules(report, key, &raw.rule, &of_site),
+        methods: site_methods,
     }
+}
+
+fn encodings(report: &mut Report, key: &str, raw: &[raw::Coding]) -> Vec<Coding> {
+    let coding = |raw: &raw::Coding| match raw {
+        raw::Coding::Zstd => Coding::Zstd,
+        raw::Coding::Brotli => Coding::Brotli,
+        raw::Coding::Gzip => Coding::Gzip,
+    };
+    let codings: Vec<Coding> = raw.iter().map(coding).collect();
+    let shown = codings.iter().enumerate();
+    no_duplicates(report, shown.map(|(place, coding)| (format!("{key}[{place}]"), coding.as_str())));
+    codings
 }
 
 /// The least that a quota may be.
@@ -195,6 +223,7 @@ fn is_web_origin(written: &str) -> bool {
         })
 }
 
+/// Methods, by name; also those of a rule.
 fn methods(report: &mut Report, key: &str, raw: &[String]) -> Vec<Method> {
     let mut methods = Vec::with_capacity(raw.len());
     for (place, word) in raw.iter().enumerate() {

@@ -68,10 +68,15 @@ impl SliceSource for Made {
     fn fetch_ahead(&self, index: u64) {
         self.ahead.lock().push(index);
     }
+
+    fn held_only(&self) -> Arc<dyn SliceSource> {
+        Arc::new(Made { whole: self.whole.clone(), ..Made::default() })
+    }
 }
 
 fn content(made: &Arc<Made>) -> Content {
-    let version = Version { len: made.whole.len() as u64, validator: HeaderValue::from_static("\"v\"") };
+    let version =
+        Version { len: made.whole.len() as u64, validator: HeaderValue::from_static("\"v\""), epoch: 1 };
     let source: Arc<dyn SliceSource> = Arc::<Made>::clone(made);
     Content::Sliced(Sliced::new(version, source, None))
 }

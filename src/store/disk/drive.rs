@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::format::{Corruption, record_bytes};
 use super::health::{Health, Operation, Pause, Trouble};
 use super::metrics::{DiskMetrics, Followed, Missed, OneDisk, Reason, gauge};
+use super::notes::Notes;
 use super::queue::{Queue, Removed};
 use super::quota::Quotas;
 use super::readers::{Pending, Readers};
@@ -43,6 +44,7 @@ pub(super) struct Drive {
     /// Held by the offer whose turn it is to wait for room in the queue.
     pub(super) turn: tokio::sync::Mutex<()>,
     pub(super) readers: Readers,
+    pub(super) notes: Notes,
     /// This disk's share of them.
     pub(super) quotas: Quotas,
     pub(super) metrics: OneDisk,
@@ -116,6 +118,7 @@ pub(super) struct Parts {
     pub(super) volume: Volume,
     pub(super) queue: Queue,
     pub(super) readers: Readers,
+    pub(super) notes: Notes,
     pub(super) quotas: Quotas,
     pub(super) metrics: DiskMetrics,
 }
@@ -140,6 +143,7 @@ impl Drive {
             queue: parts.queue,
             turn: tokio::sync::Mutex::new(()),
             readers: parts.readers,
+            notes: parts.notes,
             quotas: parts.quotas,
             metrics: parts.metrics.one_disk(&parts.path),
             shared: parts.metrics,

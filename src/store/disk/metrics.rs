@@ -60,6 +60,7 @@ pub struct DiskMetrics {
     pub(super) objects: IntGauge,
     pub(super) evicted_size: IntCounter,
     pub(super) evicted_quota: IntCounter,
+    pub(super) evicted_purge: IntCounter,
     pub(super) queue_bytes: IntGauge,
     pub(super) written_bytes: IntCounter,
     pub(super) host_bytes: IntCounter,
@@ -171,6 +172,7 @@ impl DiskMetrics {
             objects: IntGauge::with_opts(disk("forebay_cache_objects", "Complete objects held."))?,
             evicted_size: evicted("size")?,
             evicted_quota: evicted("quota")?,
+            evicted_purge: evicted("purge")?,
             queue_bytes: IntGauge::new(
                 "forebay_disk_queue_bytes",
                 "Bytes that wait for the disks' writers.",
@@ -243,6 +245,7 @@ impl DiskMetrics {
             Box::new(self.objects.clone()),
             Box::new(self.evicted_size.clone()),
             Box::new(self.evicted_quota.clone()),
+            Box::new(self.evicted_purge.clone()),
             Box::new(self.queue_bytes.clone()),
             Box::new(self.written_bytes.clone()),
             Box::new(self.host_bytes.clone()),

@@ -20,6 +20,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::device::{Device, Directory, remedy};
 use super::drive::{DiskStat, Drive, Parts};
 use super::metrics::{DiskMetrics, Reason, gauge};
+use super::notes::Notes;
 use super::queue::{Queue, Write};
 use super::quota::Quotas;
 use super::readers::{READ_THREADS, Readers};
@@ -133,7 +134,9 @@ pub enum Offered {
 
 /// The disk tier.
 pub struct DiskTier {
-    drives: Vec<Arc<Drive>>,
+    pub(super) drives: Vec<Arc<Drive>>,
+    /// Disks that the node has started without.
+    pub(super) left_out: Vec<PathBuf>,
     /// Bytes of memory that the index may take: beyond them, no new keys are written.
     index_bytes_max: u64,
     metrics: DiskMetrics,
@@ -176,6 +179,7 @@ impl DiskTier {
     ) -> Result<Arc<DiskTier>, DiskError> {
         let mut tier = DiskTier {
             drives: Vec::with_capacity(disks.len()),
+            left_out: Vec::new(),
             index_bytes_max: memory / 100 * INDEX_SHARE_PERCENT,
             metrics,
             impatient_until: Mutex::default(),
@@ -184,11 +188,12 @@ impl DiskTier {
         let queue_bytes = memory / 100 * QUEUE_SHARE_PERCENT / (disks.len() as u64).max(1);
         for disk in disks {
             let path = || disk.path.clone();
-            let volume = match open_volume(disk, &device) {
+            let (volume, notes) = match open_volume(disk, &device) {
                 Err(error) if error.is_of_the_device() => {
                     // As when it fails later: one broken disk does not keep a node from starting again.
                     tracing::error!(%error, "the node starts without a disk");
                     tier.metrics.one_disk(&disk.path).out.set(1);
+                    tier.left_out.push(path());
                     continue;
                 }
                 opened => opened?,
@@ -200,6 +205,7 @@ impl DiskTier {
                 volume,
                 queue: Queue::new(queue_bytes),
                 readers: Readers::start("disk-read", READ_THREADS).map_err(thread)?,
+                notes,
                 quotas: quotas.share(disk.size, all),
                 metrics: tier.metrics.clone(),
             }));
@@ -282,11 +288,14 @@ impl DiskTier {
 fn open_volume(
     disk: &Disk,
     device: impl Fn(&Disk) -> io::Result<Arc<dyn Device>>,
-) -> Result<Volume, DiskError> {
-    let path = || disk.path.clone();
-    let device = device(disk).map_err(|source| DiskError::Device { path: path(), source })?;
+) -> Result<(Volume, Notes), DiskError> {
+    let failed = |source| DiskError::Device { path: disk.path.clone(), source };
+    let device = device(disk).map_err(failed)?;
     let options = VolumeOptions { size: disk.size, region: None };
-    Volume::open(device, options).map_err(|source| DiskError::Volume { path: path(), source })
+    let volume = Volume::open(Arc::clone(&device), options)
+        .map_err(|source| DiskError::Volume { path: disk.path.clone(), source })?;
+    let notes = Notes::open(device, volume.has_unrecovered()).map_err(failed)?;
+    Ok((volume, notes))
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -368,6 +377,13 @@ impl DiskTier {
     pub fn remove(&self, key: &str) -> bool {
         // Also disks that the key does not belong to now: it may have when one of them was not there.
         self.drives.iter().map(|drive| drive.remove(key)).filter(|removed| *removed).count() > 0
+    }
+
+    /// As [`DiskTier::remove`], of an object that a purge has named.
+    pub fn remove_purged(&self, key: &str) {
+        if self.remove(key) {
+            self.metrics.evicted_purge.inc();
+        }
     }
 
     /// As [`DiskTier::remove`], and returns when the object will not be back after a crash either.

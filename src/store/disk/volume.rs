@@ -456,6 +456,11 @@ impl Volume {
 // === impl Volume: what recovery asks ===
 
 impl Volume {
+    /// Whether regions were found at start that recovery has not come to.
+    pub(super) fn has_unrecovered(&self) -> bool {
+        !self.unrecovered.lock().is_empty()
+    }
+
     /// The regions found at start, the oldest first: once.
     pub(super) fn take_unrecovered(&self) -> Vec<(u64, u16)> {
         std::mem::take(&mut *self.unrecovered.lock())

@@ -30,7 +30,14 @@ fn verifier(salt: Option<&[u8]>) -> EdgeAuth {
 }
 
 fn presented(path: &str) -> Presented<'_> {
-    Presented { path, query: None, names: &[], client: "192.0.2.10".parse().unwrap(), now_unix: NOW }
+    Presented {
+        path,
+        normal: path,
+        query: None,
+        names: &[],
+        client: "192.0.2.10".parse().unwrap(),
+        now_unix: NOW,
+    }
 }
 
 fn verify<'t>(token: &'t str, path: &str) -> Result<Grant<'t>, Reason> {
@@ -51,7 +58,15 @@ fn sealed(text: &str) -> String {
 
 #[test]
 fn published_acl_tokens_are_admitted() {
-    assert_eq!(verify(ACL, "/live/a.ts"), Ok(Grant { session: None, expires: 1_700_003_600, key: 0 }));
+    assert_eq!(
+        verify(ACL, "/live/a.ts"),
+        Ok(Grant {
+            session: None,
+            expires: 1_700_003_600,
+            key: 0,
+            claims: [None, None, None, Some(("acl", "/*"))]
+        })
+    );
     assert!(verify(ACL_TWO, "/live/ch1/a.ts").is_ok());
     assert!(verify(ACL_TWO, "/keys/ch1/1").is_ok());
     assert_eq!(verify(ACL_TWO, "/live/ch2/a.ts"), Err(Reason::Path));

@@ -2,21 +2,38 @@
 
 use std::time::Duration;
 
+use http::Method;
 use wildmatch::WildMatch;
 
 use crate::asset::Kind;
 
 use super::super::super::diagnostic::Report;
-use super::super::super::model::{DiskAdmission, Rule};
+use super::super::super::model::{DiskAdmission, KeyParts, RequestHeaders, Rule};
 use super::super::super::raw;
-use super::super::{DURATION_MAX, duration, no_duplicates};
+use super::super::{DURATION_MAX, duration, no_duplicates, size};
+use super::QUOTA_BYTES_MIN;
+
+mod parts;
+
+/// What part of `store.memory` the objects of a rule keyed by user may take, where the rule does not say: a tenth.
+const QUOTA_SHARE: u64 = 10;
+
+/// What a rule has to go together with.
+pub(super) struct OfSite<'a> {
+    /// Methods that the site takes.
+    pub(super) methods: &'a [Method],
+    /// Claims that its tokens have. None: it asks for no token.
+    pub(super) claims: Option<&'static [&'static str]>,
+    /// `store.memory`, in bytes.
+    pub(super) memory: u64,
+}
 
 /// `site` is the key of the site.
-pub(super) fn rules(report: &mut Report, site: &str, raw: &[raw::Rule]) -> Vec<Rule> {
+pub(super) fn rules(report: &mut Report, site: &str, raw: &[raw::Rule], of_site: &OfSite<'_>) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::with_capacity(raw.len());
     for (place, raw_rule) in raw.iter().enumerate() {
         let key = format!("{site}.rule[{place}]");
-        let rule = rule(report, &key, raw_rule);
+        let rule = rule(report, &key, raw_rule, of_site);
         if let Some(first) = rules.iter().position(|earlier| covers(earlier, &rule)) {
             let reason = format!(
                 "never applies: {site}.rule[{first}] stands before it and matches all that it matches"
@@ -28,8 +45,13 @@ pub(super) fn rules(report: &mut Report, site: &str, raw: &[raw::Rule]) -> Vec<R
     rules
 }
 
-fn rule(report: &mut Report, key: &str, raw: &raw::Rule) -> Rule {
-    ineffective(report, key, raw);
+fn rule(report: &mut Report, key: &str, raw: &raw::Rule, of_site: &OfSite<'_>) -> Rule {
+    let methods = methods(report, &format!("{key}.methods"), raw, of_site.methods);
+    ineffective(report, key, raw, &methods);
+    let parts = raw.key.as_ref();
+    let parts = parts.map(|raw| parts::key(report, &format!("{key}.key"), raw, of_site.claims));
+    let parts = parts.unwrap_or_default();
+    let quota = quota(report, key, raw, &parts, of_site.memory);
     let mut time = |name: &str, written: &Option<raw::Duration>| {
         let key = format!("{key}.{name}");
         written.as_ref().map(|written| duration(report, &key, written, Duration::ZERO, DURATION_MAX))
@@ -47,7 +69,20 @@ fn rule(report: &mut Report, key: &str, raw: &raw::Rule) -> Rule {
         stale_while_revalidate,
         stale_if_error,
         bypass: raw.bypass,
-        key_query: raw.key.as_ref().map(|raw| query(report, &format!("{key}.key.query"), &raw.query)),
+        methods,
+        request_headers: raw
+            .request_headers
+            .as_ref()
+            .map(|raw| parts::request_headers(report, &format!("{key}.request_headers"), raw)),
+        forward: parts::forward(report, &format!("{key}.forward"), &raw.forward, &parts),
+        key: parts,
+        obey_client: raw.obey_client,
+        headers: raw
+            .headers
+            .as_ref()
+            .map(|raw| parts::changes(report, &format!("{key}.headers"), raw))
+            .unwrap_or_default(),
+        quota,
         disk: raw.disk.map(|written| match written {
             raw::DiskAdmission::Second => DiskAdmission::Second,
             raw::DiskAdmission::Always => DiskAdmission::Always,
@@ -57,26 +92,77 @@ fn rule(report: &mut Report, key: &str, raw: &raw::Rule) -> Rule {
 }
 
 /// Settings that cannot do anything beside others of the rule.
-fn ineffective(report: &mut Report, key: &str, raw: &raw::Rule) {
-    if raw.bypass {
-        for (name, written) in [
-            ("status", raw.status.is_some()),
-            ("ttl", raw.ttl.is_some()),
-            ("browser_ttl", raw.browser_ttl.is_some()),
-            ("stale_while_revalidate", raw.stale_while_revalidate.is_some()),
-            ("stale_if_error", raw.stale_if_error.is_some()),
-            ("key", raw.key.is_some()),
-            ("disk", raw.disk.is_some()),
-        ] {
-            if written {
-                let reason = "has no effect beside bypass = true";
-                report.mistake(&format!("{key}.{name}"), reason, "remove one of the two");
-            }
+fn ineffective(report: &mut Report, key: &str, raw: &raw::Rule, methods: &[Method]) {
+    let caching = [
+        ("ttl", raw.ttl.is_some()),
+        ("stale_while_revalidate", raw.stale_while_revalidate.is_some()),
+        ("stale_if_error", raw.stale_if_error.is_some()),
+        ("browser_ttl", raw.browser_ttl.is_some()),
+        ("key", raw.key.is_some()),
+        ("disk", raw.disk.is_some()),
+        ("forward", !raw.forward.is_empty()),
+        ("obey_client", raw.obey_client),
+    ];
+    let mut written = |names: &[(&str, bool)], reason: &str, remedy: &str| {
+        for (name, _) in names.iter().filter(|(_, written)| *written) {
+            report.mistake(&format!("{key}.{name}"), reason, remedy);
         }
-    } else if raw.status.is_some() && raw.key.is_some() {
-        let reason = "has no effect beside status: the key is made before there is an answer";
-        report.mistake(&format!("{key}.key"), reason, "move it to a rule without status");
+    };
+    if !methods.is_empty() && !methods.contains(&Method::GET) {
+        let reason =
+            "has no effect beside methods without GET: other methods pass through and are never cached";
+        written(&caching, reason, "add \"GET\" to methods, or remove one of the two");
+        written(&[("bypass", raw.bypass)], reason, "remove it");
     }
+    if raw.bypass {
+        let reason = "has no effect beside bypass = true";
+        written(&[("status", raw.status.is_some())], reason, "remove one of the two");
+        written(&caching, reason, "remove one of the two");
+    } else if raw.status.is_some() {
+        let remedy = "move it to a rule without status";
+        let key = [("key", raw.key.is_some())];
+        written(&key, "has no effect beside status: the key is made before there is an answer", remedy);
+        let obey = [("obey_client", raw.obey_client), ("forward", !raw.forward.is_empty())];
+        written(&obey, "has no effect beside status: requests come before there is an answer", remedy);
+    }
+}
+
+/// Those of a rule are among the site's; GET stands for HEAD too, which is answered by the same objects.
+fn methods(report: &mut Report, key: &str, raw: &raw::Rule, of_site: &[Method]) -> Vec<Method> {
+    let Some(written) = &raw.methods else { return Vec::new() };
+    let methods = super::methods(report, key, written);
+    for (place, word) in written.iter().enumerate() {
+        let key = format!("{key}[{place}]");
+        if word == "HEAD" {
+            let reason = "HEAD is answered by what GET has brought";
+            report.mistake(&key, reason, "write \"GET\", which stands for both");
+        } else if methods.iter().any(|method| method.as_str() == word)
+            && !of_site.iter().any(|method| method.as_str() == word)
+        {
+            let reason = format!("{word} is refused: the site's methods do not name it");
+            report.mistake(&key, reason, "add it to the site's methods, or remove it");
+        }
+    }
+    methods
+}
+
+/// Objects of users never go to disk, and may not push out what everybody asks for.
+fn quota(report: &mut Report, key: &str, raw: &raw::Rule, parts: &KeyParts, memory: u64) -> Option<u64> {
+    let by_user = parts.is_by_user();
+    let quota_key = format!("{key}.quota");
+    if by_user && raw.disk.is_some() {
+        let reason = "has no effect on a rule keyed by user: its objects stay in memory";
+        report.mistake(&format!("{key}.disk"), reason, "remove it");
+    }
+    if !by_user && raw.quota.is_some() {
+        let reason = "has no effect on a rule that is not keyed by user";
+        let remedy = "remove it, or name cookies, claims or \"authorization\" in the rule's key";
+        report.mistake(&quota_key, reason, remedy);
+    }
+    let written = raw.quota.as_ref();
+    let written =
+        written.map(|written| size(report, &quota_key, written, QUOTA_BYTES_MIN.min(memory), memory));
+    by_user.then(|| written.unwrap_or(memory / QUOTA_SHARE))
 }
 
 fn path(report: &mut Report, key: &str, written: &str) -> WildMatch {
@@ -86,6 +172,9 @@ fn path(report: &mut Report, key: &str, written: &str) -> WildMatch {
         report.mistake(key, reason("matches no path: every path begins with \"/\""), remedy);
     } else if written.contains('#') || written.contains("://") {
         report.mistake(key, reason("matches no path"), "write the path alone, such as \"/live/*\"");
+    } else if !written.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&byte)) {
+        let remedy = "encode what is no ASCII letter or digit as it is sent, such as \"%C3%A9\"";
+        report.mistake(key, reason("matches no path in normal form"), remedy);
     }
     WildMatch::new(written)
 }
@@ -119,25 +208,28 @@ fn status(report: &mut Report, key: &str, raw: &raw::Rule) -> Vec<u16> {
     places.iter().map(|(_, status)| status.0).collect()
 }
 
-fn query(report: &mut Report, key: &str, raw: &[String]) -> Vec<String> {
-    for (place, name) in raw.iter().enumerate() {
-        if name.is_empty() || name.contains(['&', '=', '?', '#']) {
-            let reason = format!("\"{}\" is not the name of a query parameter", name.escape_debug());
-            report.mistake(&format!("{key}[{place}]"), reason, "write the name alone, such as \"lang\"");
-        }
-    }
-    no_duplicates(
-        report,
-        raw.iter().enumerate().map(|(place, name)| (format!("{key}[{place}]"), name.as_str())),
-    );
-    raw.to_vec()
-}
-
 /// Whether an earlier rule matches everything that a later one does. Says no where it is not certain.
 fn covers(earlier: &Rule, later: &Rule) -> bool {
     covers_path(earlier.path.as_ref(), later.path.as_ref())
         && covers_list(&earlier.kinds, &later.kinds)
         && covers_status(earlier, later)
+        && covers_methods(&earlier.methods, &later.methods)
+        && covers_fields(earlier.request_headers.as_ref(), later.request_headers.as_ref())
+}
+
+/// Methods beside GET and HEAD pass through whatever a rule says, but their answers' headers are changed by it.
+fn covers_methods(earlier: &[Method], later: &[Method]) -> bool {
+    covers_list(earlier, later)
+}
+
+/// Each field that the earlier rule asks for is asked for by the later one, in a way that the earlier one takes too.
+fn covers_fields(earlier: Option<&RequestHeaders>, later: Option<&RequestHeaders>) -> bool {
+    let Some(earlier) = earlier else { return true };
+    let Some(later) = later else { return false };
+    earlier.fields.iter().all(|(name, glob)| {
+        let same = later.fields.iter().filter(|(other, _)| other == name);
+        same.into_iter().any(|(_, other)| covers_glob(glob, other))
+    })
 }
 
 /// A glob matches all that another one matches if it matches the other's text, its wildcards taken as characters: a
@@ -145,8 +237,13 @@ fn covers(earlier: &Rule, later: &Rule) -> bool {
 /// is not certain.
 fn covers_path(earlier: Option<&WildMatch>, later: Option<&WildMatch>) -> bool {
     let Some(earlier) = earlier else { return true };
-    let (pattern, text) = (earlier.to_string(), later.map_or("*".to_owned(), ToString::to_string));
-    if pattern == text || matches!(pattern.as_str(), "*" | "/*") {
+    // Every path begins with a slash.
+    *earlier == "/*" || covers_glob(earlier, later.unwrap_or(&WildMatch::new("*")))
+}
+
+fn covers_glob(earlier: &WildMatch, later: &WildMatch) -> bool {
+    let (pattern, text) = (earlier.to_string(), later.to_string());
+    if pattern == text || pattern == "*" {
         return true;
     }
     let certain = !pattern.contains('?') || !text.contains('*');

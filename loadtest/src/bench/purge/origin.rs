@@ -1,0 +1,133 @@
+//! An origin whose objects carry a tag and a version: `/t17/5.m4s` has the tag `t17`, and its body is the number of times
+//! that tag has been changed. It serves many small answers; everything may be kept for a day.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+
+/// Threads of the origin.
+const THREADS: usize = 2;
+
+/// The longest request head, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a body: the version, padded.
+pub(super) const BODY_BYTES: usize = 64;
+
+/// The running origin; dropping it closes its connections.
+#[derive(Debug)]
+pub(super) struct Origin {
+    address: SocketAddr,
+    versions: Arc<[AtomicU64]>,
+    runtime: Option<Runtime>,
+}
+
+impl Origin {
+    /// Starts the origin with so many tags on a port of 127.0.0.1 that the kernel chooses.
+    pub(super) fn start(tags: u64) -> Result<Origin> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("tagged-origin")
+            .enable_all()
+            .build()
+            .context("the origin's threads")?;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").context("the origin's listener")?;
+        listener.set_nonblocking(true).context("the origin's listener")?;
+        let address = listener.local_addr().context("the origin's listener")?;
+        let versions: Arc<[AtomicU64]> = (0..tags).map(|_| AtomicU64::new(0)).collect();
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener).context("the origin's listener")?
+        };
+        runtime.spawn(accept(listener, Arc::clone(&versions)));
+        Ok(Origin { address, versions, runtime: Some(runtime) })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes all objects of a tag; gives their version from now on.
+    pub(super) fn change(&self, tag: u64) -> u64 {
+        self.versions[tag as usize].fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The path of an object of a tag.
+pub(super) fn path_of(tag: u64, number: u64) -> String {
+    format!("/t{tag}/{number}.m4s")
+}
+
+/// The version that a body tells.
+pub(super) fn version_of(body: &[u8]) -> Option<u64> {
+    std::str::from_utf8(body).ok()?.trim_end().parse().ok()
+}
+
+async fn accept(listener: TcpListener, versions: Arc<[AtomicU64]>) {
+    loop {
+        // A connection that could not be accepted is the node's to make again.
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let versions = Arc::clone(&versions);
+        tokio::spawn(async move { serve(stream, &versions).await.ok() });
+    }
+}
+
+async fn serve(mut stream: TcpStream, versions: &[AtomicU64]) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::new();
+    loop {
+        let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
+            if buffer.len() > HEAD_BYTES_MAX || stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+            continue;
+        };
+        let head: Vec<u8> = buffer.drain(..end + 4).collect();
+        stream.write_all(answer(&head, versions).as_bytes()).await?;
+    }
+}
+
+fn answer(head: &[u8], versions: &[AtomicU64]) -> String {
+    let tag = || {
+        let path = std::str::from_utf8(head).ok()?.split(' ').nth(1)?;
+        path.strip_prefix("/t")?.split('/').next()?.parse::<usize>().ok()
+    };
+    match tag().and_then(|tag| Some((tag, versions.get(tag)?))) {
+        Some((tag, version)) => format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {BODY_BYTES}\r\nCache-Control: max-age=86400\r\nCache-Tag: t{tag}\r\n\r\n\
+             {:<BODY_BYTES$}",
+            version.load(Ordering::SeqCst)
+        ),
+        None => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn an_answer_tells_its_tag_and_version() {
+        let versions = [AtomicU64::new(0), AtomicU64::new(7)];
+        let told = answer(b"GET /t1/5.m4s HTTP/1.1\r\n\r\n", &versions);
+        let (head, body) = told.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("Cache-Tag: t1"), "{head}");
+        assert_eq!((body.len(), version_of(body.as_bytes())), (BODY_BYTES, Some(7)));
+        assert!(answer(b"GET /t2/5.m4s HTTP/1.1\r\n\r\n", &versions).starts_with("HTTP/1.1 404"));
+        assert!(answer(b"GET /x HTTP/1.1\r\n\r\n", &versions).starts_with("HTTP/1.1 404"));
+    }
+}

@@ -1,0 +1,165 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use percent_encoding::percent_decode_str;
+use proptest::prelude::*;
+
+use super::*;
+
+fn merged(sent: &str) -> String {
+    path(sent, true).unwrap().into_owned()
+}
+
+#[test]
+fn one_path_has_one_spelling() {
+    for (sent, normal) in [
+        ("/live/a.ts", "/live/a.ts"),
+        ("/%6Cive/%7ea%2Ets", "/live/~a.ts"),
+        ("/a%2fb%c3%a9", "/a%2Fb%C3%A9"),
+        ("/é", "/%C3%A9"),
+        ("/a\\b\"<>^`{|}", "/a%5Cb%22%3C%3E%5E%60%7B%7C%7D"),
+        ("/a[1]", "/a[1]"),
+        ("/a b", "/a%20b"),
+        ("/a;v=1,2/b", "/a;v=1,2/b"),
+    ] {
+        assert_eq!(merged(sent), normal, "{sent}");
+    }
+}
+
+#[test]
+fn dot_segments_are_removed_however_they_are_spelt() {
+    for (sent, normal) in [
+        ("/a/../b", "/b"),
+        ("/a/%2e%2E/b", "/b"),
+        ("/a/.%2e/b", "/b"),
+        ("/a/./b", "/a/b"),
+        ("/a/%2e/b", "/a/b"),
+        ("/../../b", "/b"),
+        ("/a/..", "/"),
+        ("/a/b/..", "/a/"),
+        ("/a/.", "/a/"),
+        ("/..", "/"),
+        ("/a/...", "/a/..."),
+        ("/a/..b", "/a/..b"),
+        ("/a/..%2Fb", "/a/..%2Fb"),
+        ("/a/..;x/b", "/a/..;x/b"),
+    ] {
+        assert_eq!(merged(sent), normal, "{sent}");
+    }
+}
+
+#[test]
+fn slashes_are_merged_where_the_site_says_so() {
+    for (sent, whole, kept) in [
+        ("//a", "/a", "//a"),
+        ("/a//b", "/a/b", "/a//b"),
+        ("/a///", "/a/", "/a///"),
+        ("//", "/", "//"),
+        ("/a//../b", "/b", "/a/b"),
+        ("/a/..//b", "/b", "//b"),
+    ] {
+        assert_eq!(merged(sent), whole, "{sent}");
+        assert_eq!(path(sent, false).unwrap(), kept, "{sent}");
+    }
+}
+
+#[test]
+fn what_has_no_meaning_is_refused() {
+    for sent in ["/%", "/%4", "/%4g", "/%zz", "/a%00b", "/%0a", "/%1F", "/%7f", "/a\nb", "/a\0", "/a%%20"] {
+        assert_eq!(path(sent, true), Err(NotATarget), "{sent:?}");
+        assert_eq!(query(&sent[1..]), Err(NotATarget), "{sent:?}");
+    }
+}
+
+#[test]
+fn one_query_has_one_spelling_and_an_empty_one_is_none() {
+    for (sent, normal) in [
+        ("", None),
+        ("&", None),
+        ("&&&", None),
+        ("a=1", Some("a=1")),
+        ("&a=1&&b=2&", Some("a=1&b=2")),
+        ("b=1&a=1", Some("b=1&a=1")),
+        ("%61=%7e&b=%2f%3d", Some("a=~&b=%2F%3D")),
+        ("a=b?c/d", Some("a=b?c/d")),
+        ("a=%26b", Some("a=%26b")),
+        ("a=1;b=2", Some("a=1;b=2")),
+        ("a=x|y", Some("a=x%7Cy")),
+    ] {
+        assert_eq!(query(sent).unwrap().as_deref(), normal, "{sent}");
+    }
+}
+
+#[test]
+fn a_target_in_normal_form_is_not_copied() {
+    for sent in ["/", "/live/ch1/seg-12.m4s", "/a%20b/%C3%A9", "/a:b@c;d=e,f/(g)!$&'*+"] {
+        assert!(matches!(path(sent, true), Ok(Cow::Borrowed(same)) if same == sent), "{sent}");
+    }
+    for sent in ["a", "a=1&b=2", "_HLS_msn=1&x=%26", "a=?/"] {
+        assert!(matches!(query(sent), Ok(Some(Cow::Borrowed(same))) if same == sent), "{sent}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_encoded() {
+    assert_eq!(text(b"/a\xffb"), "/a%FFb");
+    assert!(matches!(text("/é".as_bytes()), Cow::Borrowed("/é")));
+}
+
+/// The path's bytes with all encodings undone, dots and slashes removed by their plain definition.
+fn meaning(path: &str, merge_slashes: bool) -> Vec<Vec<u8>> {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    for (place, segment) in segments.iter().enumerate() {
+        let last = place + 1 == segments.len();
+        let plain: Vec<u8> = percent_decode_str(segment).collect();
+        match plain.as_slice() {
+            b"." if last => kept.push(Vec::new()),
+            b"." => {}
+            b".." => {
+                kept.pop();
+                if last {
+                    kept.push(Vec::new());
+                }
+            }
+            b"" if merge_slashes && !last => {}
+            _ => kept.push(plain),
+        }
+    }
+    kept
+}
+
+proptest! {
+    #[test]
+    fn the_normal_form_is_its_own_normal_form(
+        sent in "/(/|\\.|%2e|%2E|%2f|%7e|%41|%c3|[ab]|é|\\\\|\\||\\?|%25){0,20}", merge in any::<bool>(),
+    ) {
+        let sent = sent.replace('?', "");
+        let once = path(&sent, merge).unwrap().into_owned();
+        prop_assert!(matches!(path(&once, merge), Ok(Cow::Borrowed(_))), "{} {}", sent, once);
+        prop_assert!(once.split('/').all(|segment| segment != "." && segment != ".."), "{} {}", sent, once);
+        prop_assert!(!merge || !once.contains("//"), "{} {}", sent, once);
+        prop_assert!(once.is_ascii() && once.starts_with('/'));
+        prop_assert_eq!(meaning(&once, merge), meaning(&sent, merge), "{} {}", sent, once);
+    }
+
+    #[test]
+    fn a_query_keeps_its_meaning(sent in "(&|=|%26|%3d|%7e|a|é|\\+|;|\\?|/|\"){0,16}") {
+        let parts = |text: &str| -> Vec<Vec<u8>> {
+            let parts = text.split('&').filter(|part| !part.is_empty());
+            parts.map(|part| percent_decode_str(part).collect()).collect()
+        };
+        let normal = query(&sent).unwrap();
+        let normal = normal.as_deref().unwrap_or_default();
+        prop_assert_eq!(parts(normal), parts(&sent));
+        let again = query(normal).unwrap();
+        prop_assert_eq!(again.as_deref().unwrap_or_default(), normal);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(sent in "\\PC{0,24}|(%|[0-9a-f]|\\x00|/){0,24}") {
+        let _ = query(&sent);
+        if let Ok(normal) = path(&format!("/{sent}"), true) {
+            prop_assert!(normal.bytes().all(|byte| byte == b'%' || stays(byte)));
+        }
+    }
+}

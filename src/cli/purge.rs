@@ -46,6 +46,9 @@ pub struct PurgeArgs {
     /// Only tell what would be purged, and how many objects in memory that is.
     #[arg(long)]
     dry_run: bool,
+    /// Return when the purge is in force. On this node it is when the answer comes, with or without this option.
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
     /// Print the node's answer as JSON.
     #[arg(long)]
     json: bool,

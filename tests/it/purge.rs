@@ -283,6 +283,7 @@ async fn the_command_line_purges_on_a_running_node() {
         "--url",
         "http://edge.test/c",
         "--hard",
+        "--wait",
         file[0],
         file[1],
     ])

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use http::header::{HOST, RANGE};
+use http::header::{CACHE_CONTROL, HOST, PRAGMA, RANGE};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -228,7 +228,9 @@ impl Edge {
         site: &Site,
         asked: Asked<'_>,
     ) -> std::result::Result<Found, Missed> {
-        let obeyed = site.policy(&asked).for_request().is_some_and(|(_, rule)| rule.obey_client);
+        // Most requests say nothing of caching: for them no rule is asked.
+        let says = header.headers.contains_key(CACHE_CONTROL) || header.headers.contains_key(PRAGMA);
+        let obeyed = says && site.policy(&asked).for_request().is_some_and(|(_, rule)| rule.obey_client);
         let wanted = Wanted {
             site,
             directives: RequestDirectives::of(&header.headers, obeyed),

@@ -69,29 +69,35 @@ struct Request {
     close: bool,
 }
 
+/// Threads of an origin's own, and a listener of theirs on a port of 127.0.0.1 that the kernel chooses.
+pub(crate) fn threads_and_listener(name: &str) -> Result<(Runtime, TcpListener, SocketAddr)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name(name)
+        .enable_all()
+        .build()
+        .context("the origin's threads")?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("the origin's listener")?;
+    listener.set_nonblocking(true).context("the origin's listener")?;
+    let address = listener.local_addr().context("the origin's listener")?;
+    let listener = {
+        let _inside = runtime.enter();
+        TcpListener::from_std(listener).context("the origin's listener")?
+    };
+    Ok((runtime, listener, address))
+}
+
 // === impl Origin ===
 
 impl Origin {
     /// Starts the origin on a port of 127.0.0.1 that the kernel chooses.
     pub(crate) fn start() -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("origin")
-            .enable_all()
-            .build()
-            .context("the origin's threads")?;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").context("the origin's listener")?;
-        listener.set_nonblocking(true).context("the origin's listener")?;
-        let address = listener.local_addr().context("the origin's listener")?;
+        let (runtime, listener, address) = threads_and_listener("origin")?;
         let state = Arc::new(State {
             seen: Mutex::default(),
             total: watch::Sender::new(0),
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
         });
-        let listener = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(listener).context("the origin's listener")?
-        };
         runtime.spawn(accept(listener, Arc::clone(&state)));
         Ok(Self { address, state, runtime: Some(runtime) })
     }

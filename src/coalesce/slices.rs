@@ -10,7 +10,7 @@
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -370,7 +370,7 @@ impl Fill<'_> {
         let bytes = charge(&self.flight.key, &header, len);
         let reservation = self.coalescer.store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
         let reservation = Arc::new(Mutex::new(Some(reservation)));
-        let lifetime = lasting(self.coalescer.clock.now());
+        let lifetime = Lifetime::lasting(self.coalescer.clock.now(), SLICE_LIFETIME);
         let disk = self.slice_admission();
         let provenance = self.provenance(None);
         let meta =
@@ -466,20 +466,6 @@ fn slice_header(len: u64) -> ResponseHeader {
     parts.status = StatusCode::PARTIAL_CONTENT;
     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
     ResponseHeader::from(parts)
-}
-
-fn lasting(now: SystemTime) -> Lifetime {
-    Lifetime {
-        created: now,
-        fresh_until: now + SLICE_LIFETIME,
-        span: SLICE_LIFETIME,
-        from_coming: false,
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-        strict: true,
-        immutable: false,
-        purged: None,
-    }
 }
 
 fn names_bytes(list: &HeaderValue) -> bool {

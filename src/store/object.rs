@@ -48,10 +48,15 @@ pub struct Lifetime {
 impl Lifetime {
     /// A lifetime that ended when it began, without windows: of what is used once, and never again.
     pub fn ended(at: SystemTime) -> Lifetime {
+        Lifetime::lasting(at, Duration::ZERO)
+    }
+
+    /// A lifetime of `span` without windows: of what the node keeps for itself.
+    pub fn lasting(created: SystemTime, span: Duration) -> Lifetime {
         Lifetime {
-            created: at,
-            fresh_until: at,
-            span: Duration::ZERO,
+            created,
+            fresh_until: created + span,
+            span,
             from_coming: false,
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,

@@ -64,17 +64,7 @@ impl Object {
         now: SystemTime,
     ) -> Object {
         let header = ResponseHeader::from(http::Response::new(()).into_parts().0);
-        let lifetime = Lifetime {
-            created: now,
-            fresh_until: now + MARKER_LIFETIME,
-            span: MARKER_LIFETIME,
-            from_coming: false,
-            stale_while_revalidate: Duration::ZERO,
-            stale_if_error: Duration::ZERO,
-            strict: true,
-            immutable: false,
-            purged: None,
-        };
+        let lifetime = Lifetime::lasting(now, MARKER_LIFETIME);
         let body = Body::growing(None, None);
         body.finish();
         let variants = Some(Arc::new(variants));

@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-/// Threads of the origin.
-const THREADS: usize = 2;
+use crate::origin::threads_and_listener;
 
 /// The longest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -30,20 +29,8 @@ pub(super) struct Origin {
 impl Origin {
     /// Starts the origin with so many tags on a port of 127.0.0.1 that the kernel chooses.
     pub(super) fn start(tags: u64) -> Result<Origin> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS)
-            .thread_name("tagged-origin")
-            .enable_all()
-            .build()
-            .context("the origin's threads")?;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").context("the origin's listener")?;
-        listener.set_nonblocking(true).context("the origin's listener")?;
-        let address = listener.local_addr().context("the origin's listener")?;
+        let (runtime, listener, address) = threads_and_listener("tagged-origin")?;
         let versions: Arc<[AtomicU64]> = (0..tags).map(|_| AtomicU64::new(0)).collect();
-        let listener = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(listener).context("the origin's listener")?
-        };
         runtime.spawn(accept(listener, Arc::clone(&versions)));
         Ok(Origin { address, versions, runtime: Some(runtime) })
     }

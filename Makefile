@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-bench demo test bench conformance fmt
+.PHONY: help setup setup-bench setup-demo demo test bench conformance fuzz fmt
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -13,7 +13,10 @@ setup: ## Check for the tools that building and testing need, and install those 
 setup-bench:
 	@scripts/setup.sh bench
 
-demo: setup ## Start an origin with real media, the node in front of it and a page that plays it (Ctrl-C ends it)
+setup-demo:
+	@scripts/setup.sh demo
+
+demo: setup-demo ## Start an origin with real media, the node in front of it and a page that plays it (Ctrl-C ends it)
 	@exec $(CARGO) run --release -- demo
 
 test: setup ## Formatting, lints, unit, integration and browser tests: what has to pass before a merge
@@ -21,13 +24,17 @@ test: setup ## Formatting, lints, unit, integration and browser tests: what has 
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --workspace --locked
 
-bench: setup-bench ## Measure the node beside nginx on this machine
+bench: setup-bench ## Measure the node beside nginx on this machine, and what admission by tokens costs
 	$(CARGO) build --release --workspace --locked
-	@exec target/release/forebay-loadtest bench all --forebay target/release/forebay
+	@target/release/forebay-loadtest bench all --forebay target/release/forebay
+	@exec target/release/forebay token bench
 
 conformance: setup ## Run the public suite of tests for HTTP caches against the node, and count what it meets
 	$(CARGO) build --release -p forebay --locked
 	@scripts/conformance.sh target/release/forebay
+
+fuzz: setup ## Feed the parsers of outside input what a fuzzer makes up, a minute for each (scripts/fuzz.sh tells more)
+	@scripts/fuzz.sh
 
 fmt: ## Format the sources
 	$(CARGO) fmt --all

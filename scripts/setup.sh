@@ -2,7 +2,8 @@
 # Checks for the tools that building, the demo and the tests need, and installs those that are missing.
 #
 #   scripts/setup.sh          what `make demo` and `make test` need
-#   scripts/setup.sh bench    the same, and the peers of `make bench`: nginx and wrk
+#   scripts/setup.sh demo     the same without the Python packages of the tests
+#   scripts/setup.sh bench    the first, and the peers of `make bench`: nginx and wrk
 #
 # Packages come from apt-get, when this runs as root or sudo asks for no password. Otherwise one line names what is
 # missing, and the exit status is 1. When nothing is missing, nothing is run but the checks. No service is started.
@@ -47,7 +48,8 @@ install() {
 }
 
 # What building and testing need: cmake and a C compiler for the engine's compression libraries, ffmpeg and Chromium
-# as real readers of the streams, Node.js for the pinned hls.js. CHROMIUM names another browser of that kind.
+# as real readers of the streams, Node.js for the pinned hls.js, redis-server for the tests of several nodes, Node.js and
+# Python for the signers of tokens that the tests take theirs from. CHROMIUM names another browser of that kind.
 packages() {
     local missing=()
     have cmake || missing+=(cmake)
@@ -58,6 +60,11 @@ packages() {
     [ -x "${CHROMIUM:-/usr/bin/chromium}" ] || missing+=(chromium)
     have_any node nodejs || missing+=(nodejs)
     have npm || missing+=(npm)
+    have redis-server || missing+=(redis-server)
+    if [ "$purpose" != demo ]; then
+        have python3 || missing+=(python3)
+        python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    fi
     if [ "${#missing[@]}" = 0 ]; then return 0; fi
     install "${missing[@]}" || fail "missing packages that cannot be installed from here: ${missing[*]}"
 }
@@ -102,7 +109,20 @@ npm_packages() {
     touch "$stamp"
 }
 
+# The Python packages of the signers, in a folder of their own, made anew when the list differs from what is there.
+python_packages() {
+    local list=tests/signers/requirements.txt folder=target/signers
+    if cmp -s "$list" "$folder/requirements.txt" && "$folder/bin/python" -c '' 2>/dev/null; then return 0; fi
+    rm -rf "$folder"
+    python3 -m venv "$folder" || fail "python3 -m venv failed; the package python3-venv brings what it needs"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary --require-hashes \
+        -r "$list" >&2 || fail "pip install failed; the Python packages have to be fetched once, with a network"
+    cp "$list" "$folder/requirements.txt"
+}
+
+purpose=${1:-test}
 rust
 packages
 npm_packages
-if [ "${1:-}" = bench ]; then bench_packages; fi
+if [ "$purpose" != demo ]; then python_packages; fi
+if [ "$purpose" = bench ]; then bench_packages; fi

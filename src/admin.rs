@@ -9,6 +9,7 @@ mod access;
 mod explain;
 mod purge;
 pub mod readiness;
+mod revoke;
 pub mod server;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::observe::Metrics;
 use crate::observe::metrics::CONTENT_TYPE;
 use crate::purge::Purger;
 use crate::purge::hook::Hook;
+use crate::revoke::Revoker;
 
 pub use explain::Explained;
 pub use readiness::Readiness;
@@ -55,6 +57,8 @@ pub struct AdminState {
     pub purger: Arc<Purger>,
     /// Checks what is sent to `POST /purge/hook`; None: nothing is taken there.
     pub hook: Option<Hook>,
+    /// Does what `POST /tokens/revoke` and its companions ask for.
+    pub revoker: Arc<Revoker>,
     /// What is told at `GET /explain`.
     pub explained: Explained,
     /// Called before each rendering of the metrics, so that gauges are set.
@@ -70,6 +74,9 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("POST", "/cache/clear", "remove everything from memory and disks"),
     ("POST", "/purge", "expire or remove objects by URL, prefix, tag, site, or all"),
     ("POST", "/purge/hook", "the same, signed by a key of purge.hook"),
+    ("POST", "/tokens/revoke", "refuse the tokens of a session, a subject or a key from now on"),
+    ("POST", "/tokens/restore", "take such a revocation back"),
+    ("GET", "/tokens/revocations", "the revocations in force, the latest first: ?limit=N"),
     ("POST", "/drain", "stop getting traffic, finish what is under way, end"),
 ];
 
@@ -83,6 +90,9 @@ pub fn router(state: AdminState) -> Router {
         .route("/explain", get(explain::get))
         .route("/cache/clear", post(clear))
         .route("/purge", post(purge::purge))
+        .route("/tokens/revoke", post(revoke::revoke))
+        .route("/tokens/restore", post(revoke::restore))
+        .route("/tokens/revocations", get(revoke::list))
         .route("/drain", post(drain))
         .route_layer(from_fn_with_state(guard, access::check));
     Router::new()

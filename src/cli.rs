@@ -69,7 +69,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Cache(args) => cache::run(&args),
         Command::Purge(args) => purge::run(&args),
-        Command::Token(args) => token::run(*args),
+        Command::Token(args) => token::run(&args),
         Command::Demo(options) => serve::demo(options),
         Command::Schema => schema::schema(),
         Command::Completions { shell } => schema::completions(shell, &mut Cli::command()),

@@ -4,8 +4,10 @@
 //! (`resolve`), the checked [`model`]. Whatever is wrong on the way is collected in [`Diagnostics`]. Only a TOML syntax
 //! error keeps the rest from being looked at.
 
+pub mod formats;
 pub mod model;
 pub mod reference;
+pub mod territory;
 pub mod units;
 
 mod diagnostic;

@@ -10,10 +10,11 @@ mod text;
 use std::time::{Duration, SystemTime};
 
 use http::Method;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, HeaderName};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName};
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
 
+use crate::admission::geo::Geo;
 use crate::admission::token::Claims;
 use crate::admission::{cors, request, token};
 use crate::asset::{self, Kind};
@@ -163,7 +164,7 @@ pub fn explain(sites: &Sites, limits: &Limits, question: &Question) -> Explanati
         Err(refusal) => {
             told.cache = "denied";
             told.reason = Some(refusal.as_str());
-            told.status = Some(refusal.status().as_u16());
+            told.status.get_or_insert(refusal.status().as_u16());
         }
     }
     told
@@ -178,8 +179,8 @@ fn admit<'a>(
 ) -> Result<Option<Entered<'a>>, request::Refusal> {
     request::check_form(&question.method, &question.url, &question.headers, target_bytes_max)?;
     let mut header = question.header().ok_or(request::Refusal::TargetForm)?;
-    let host = host_of(entry::authority(&header)?).to_owned();
-    let site = sites.find(&host).ok_or(request::Refusal::Host)?;
+    let host = entry::authority(&header)?.to_owned();
+    let site = sites.find(host_of(&host)).ok_or(request::Refusal::Host)?;
     told.site = Some(site.name.clone());
     let (token_bytes, sent) = entry::normalise(&mut header, site, target_bytes_max)?;
     let path = header.uri.path().get(token_bytes..).unwrap_or("/").to_owned();
@@ -192,33 +193,47 @@ fn admit<'a>(
         Some(policy) => {
             let whole = sent.as_ref().map_or(header.uri.path(), |sent| &sent.path);
             let query = sent.as_ref().map_or(header.uri.query(), |sent| sent.query.as_deref());
-            verify(policy, (whole, &path, query), question, told)?
+            {
+                let normal =
+                    token::Presented { normal: &path, query, host: &host, ..token::Presented::get(whole, 0) };
+                verify(policy, &normal, sites.geo(), question, told)?
+            }
         }
         None => Claims::default(),
     };
     Ok(Some(Entered { site, header, path, claims }))
 }
 
-/// What the token says. The path is as it was sent, then without token in normal form.
+/// What the token says. Of the request, path, query and host are there already.
 fn verify(
     policy: &token::Policy,
-    (sent, normal, query): (&str, &str, Option<&str>),
+    presented: &token::Presented<'_>,
+    geo: Option<&Geo>,
     question: &Question,
     told: &mut Explanation,
 ) -> Result<Claims, request::Refusal> {
-    let cookies = question.headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
     let at = question.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    match policy.admit_normal(sent, normal, query, cookies, question.client, at) {
+    let presented = token::Presented {
+        method: question.method.as_str(),
+        secure: question.url.scheme_str() == Some("https"),
+        headers: &question.headers,
+        client: question.client,
+        geo,
+        now_unix: at,
+        ..*presented
+    };
+    match policy.admit(&presented) {
         Ok(admitted) => {
-            let word = admitted.key_id.to_owned();
+            let word = admitted.verdict.key_id.to_string();
             let explanation = format!("signed with the key {word}");
             told.token = Some(TokenTold { valid: true, word, explanation });
-            Ok(admitted.claims())
+            Ok(admitted.terms().claims.clone())
         }
         Err(denied) => {
             let (word, explanation) = (denied.reason.as_str(), denied.reason.explanation());
             let (word, explanation) = (word.to_owned(), explanation.to_owned());
             told.token = Some(TokenTold { valid: false, word, explanation });
+            told.status = Some(denied.answer.map_or(policy.status(denied.reason), |answer| answer.status));
             Err(request::Refusal::Token(denied.reason))
         }
     }

@@ -1,5 +1,6 @@
 //! What the node knows of HLS: it reads the playlists that pass through it.
 
 pub mod read;
+pub mod uris;
 
 pub use read::{PlaylistError, PlaylistFacts};

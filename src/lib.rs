@@ -9,11 +9,14 @@ pub mod clock;
 pub mod config;
 pub mod fields;
 pub mod outcome;
+pub mod reason;
 
 // The way of a request: may it go on, what is it, what is held of it, who fetches it, and what is sent.
 pub mod admission;
 pub mod key;
 pub mod hls;
+pub mod dash;
+pub mod carry;
 pub mod store;
 pub mod cache;
 pub mod origin;
@@ -21,11 +24,15 @@ pub mod site;
 pub mod coalesce;
 pub mod deliver;
 
+// What nodes share.
+pub mod fleet;
+
 // What it tells.
 pub mod observe;
 
-// What operators have removed.
+// What operators have removed, and whom they refuse.
 pub mod purge;
+pub mod revoke;
 
 // What puts the stations in order, and runs them: viewers' listeners and the operator's.
 pub mod proxy;

@@ -34,6 +34,8 @@ pub struct Observer {
     pub access_log: AccessLog,
     /// Who watches what.
     pub viewers: Arc<Viewers>,
+    /// Whether access lines tell fingerprints of TLS clients, where they are known.
+    pub tls_fingerprints: bool,
 }
 
 impl Observer {

@@ -3,7 +3,9 @@
 mod admit;
 mod answer;
 mod bypass;
+mod carry;
 mod ctx;
+mod entitle;
 pub(crate) mod entry;
 mod invalidate;
 mod lookup;
@@ -23,11 +25,13 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
+use crate::admission::ja4::Ja4;
 use crate::asset;
 use crate::cache::RequestDirectives;
 use crate::clock::Clock;
 use crate::coalesce::Coalescer;
 use crate::config::model::{Limits, Server};
+use crate::deliver::carry::Carrier;
 use crate::deliver::encode::Encoder;
 use crate::deliver::refuse::Refused;
 use crate::observe::Observer;
@@ -39,6 +43,8 @@ use crate::store::Store;
 use admit::Admitted;
 use answer::refused_by;
 pub use ctx::RequestCtx;
+use entitle::Decided;
+pub use entitle::Entitlements;
 use lookup::{Found, Missed, NotFresh, Wanted};
 
 /// The data plane: everything a request meets.
@@ -51,6 +57,8 @@ pub struct Edge {
     pub coalescer: Arc<Coalescer>,
     /// What makes encoded copies.
     pub encoder: Encoder,
+    /// What puts viewers' tokens into playlists.
+    pub carrier: Carrier,
     /// What is told.
     pub observer: Arc<Observer>,
     /// What time it is.
@@ -61,6 +69,8 @@ pub struct Edge {
     pub limits: Limits,
     /// Does what `PURGE` asks for.
     pub purger: Arc<Purger>,
+    /// Whether good tokens still hold.
+    pub entitlements: Arc<Entitlements>,
     /// Clients whose `PURGE` purges; empty: the method means nothing.
     pub purge_from: Vec<IpNet>,
 }
@@ -112,6 +122,12 @@ impl ProxyHttp for Edge {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         let admitted = match self.admit(session, ctx) {
+            Err(refused) if admit::lacks_keys(ctx) => {
+                Box::pin(self.admit_with_new_keys(session, ctx, refused)).await
+            }
+            admitted => admitted,
+        };
+        let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refused) => return self.refuse(session, ctx, refused).await,
         };
@@ -120,6 +136,19 @@ impl ProxyHttp for Edge {
             (Admitted::Purge, Some(site)) => return Box::pin(self.purge(session, ctx, &site)).await,
             _ => return self.answer_preflight(session, ctx).await,
         };
+        let held = match self.entitle(session, ctx, &site) {
+            Decided::Holds => Ok(()),
+            Decided::Refused(reason) => Err(reason),
+            // Boxed, so that hits do not carry the state of a wait.
+            Decided::Ask(question) => Box::pin(self.entitlements.ask(question)).await,
+        };
+        if let Err(reason) = held {
+            let refused = self.not_entitled(session, ctx, reason);
+            return self.refuse(session, ctx, refused).await;
+        }
+        if let Err(instead) = self.renew(session, ctx) {
+            return self.refuse(session, ctx, instead).await;
+        }
         ctx.kind = asset::classify(path_of(session.req_header(), ctx));
         ctx.held = site.held(&session.req_header().method, &session.req_header().headers);
         let asked = asked(session.req_header(), ctx);
@@ -198,8 +227,15 @@ impl ProxyHttp for Edge {
             let reason = ctx.error.unwrap_or("internal");
             let passed = ctx.outcome == Outcome::Bypass;
             let forward = passed.then(|| bypass::forward(&session.req_header().method));
-            let refused =
-                Refused { status, reason, allow: None, outcome: Outcome::Error, forward, detail: None };
+            let refused = Refused {
+                status,
+                reason,
+                allow: None,
+                fields: Vec::new(),
+                outcome: Outcome::Error,
+                forward,
+                detail: None,
+            };
             // The client may have gone; there is nobody else to tell.
             let _ = self.refuse(session, ctx, refused).await;
         }
@@ -269,7 +305,7 @@ fn asked<'a>(header: &'a RequestHeader, ctx: &'a RequestCtx) -> Asked<'a> {
         query: header.uri.query(),
         kind: ctx.kind,
         headers: &header.headers,
-        claims: &ctx.claims,
+        claims: ctx.claims(),
         held: &ctx.held,
     }
 }
@@ -280,6 +316,11 @@ pub(crate) fn passes_through(method: &Method, site: &Site, asked: &Asked<'_>) ->
         || site.policy(asked).for_request().is_some_and(|(_, rule)| {
             rule.bypass || (rule.key.is_of_request() && site.with_key(asked, |_, _| ()).is_err())
         })
+}
+
+/// The fingerprint of the client's ClientHello, where the server has looked at it.
+fn ja4(session: &Session) -> Option<&Ja4> {
+    session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
 }
 
 /// The host asked for.

@@ -4,6 +4,8 @@
 //! serves viewers has sockets of its own; the operator's listener and health checks run beside them.
 
 mod connections;
+mod hello;
+mod keys;
 mod listen;
 pub mod tls;
 mod zero_copy;
@@ -26,13 +28,17 @@ use crate::admin::{self, AdminState, Explained, Readiness};
 use crate::clock::Clock;
 use crate::coalesce::Coalescer;
 use crate::config::model::{Config, Disk};
+use crate::deliver::carry::Carrier;
 use crate::deliver::encode::Encoder;
+use crate::fleet::{Fleet, Keeper};
 use crate::key::site_id;
 use crate::observe::{AccessLog, Metrics, Observer, Viewers, log};
 use crate::origin::{OriginFamilies, OriginSetupError, Origins};
-use crate::proxy::Edge;
+use crate::proxy::{Edge, Entitlements};
 use crate::purge::Purger;
 use crate::purge::hook::Hook;
+use crate::revoke::Revoker;
+use crate::revoke::ledger::{Ledger, LedgerError};
 use crate::site::Sites;
 use crate::store::arena::Arena;
 use crate::store::disk::device::Device;
@@ -42,6 +48,9 @@ use connections::{Connections, Counted, Timed};
 
 /// How often a draining node looks whether its connections have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
+
+/// How often revocations, used tokens and streams that have ended are forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
 /// Bytes of a connection's read buffer: a request header of ordinary size.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -77,6 +86,9 @@ pub enum StartError {
     /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The revocations cannot be read.
+    #[error("revocation.file: {0}")]
+    Revocations(#[from] LedgerError),
     /// A metric is registered twice.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -94,6 +106,7 @@ impl StartError {
             StartError::Origin(_) => "origin",
             StartError::AccessLog(_) => "log.access",
             StartError::Disk(_) => "store.disk",
+            StartError::Revocations(_) => "revocation.file",
             StartError::Metrics(_) | StartError::Threads(_) => "server",
         }
     }
@@ -156,7 +169,14 @@ impl Node {
         viewers.register(metrics.registry())?;
         let access_log = AccessLog::start(&config.log.access, config.log.queue, metrics.access_log_dropped())
             .map_err(StartError::AccessLog)?;
-        let observer = Arc::new(Observer { metrics: Arc::clone(&metrics), access_log, viewers });
+        let observer = Arc::new(Observer {
+            metrics: Arc::clone(&metrics),
+            access_log,
+            viewers,
+            tls_fingerprints: config.log.tls_fingerprint,
+        });
+        let (file, limit) = (config.revocation.file.as_deref(), config.limits.revocations);
+        let ledger = Arc::new(Ledger::open(file, limit, clock.clone(), metrics.registry())?);
         let mut store = store(config, &metrics, devices)?;
         store.use_clock(clock.clone());
         let arena = arena(config);
@@ -174,6 +194,7 @@ impl Node {
         let drain = Arc::new(Drain { stop, asked: Notify::new(), readiness: Arc::clone(&readiness) });
         let connections = Connections::new(&metrics, config.limits.connections);
         let sites = Arc::new(Sites::new(config, &origins));
+        keys::start(&control_runtime, &sites, &metrics);
         let explained = Explained {
             sites: Arc::clone(&sites),
             limits: crate::explain::Limits::of(config),
@@ -181,9 +202,16 @@ impl Node {
         };
         let purger = Arc::new(Purger::new(Arc::clone(&sites), store, config.limits.request_target));
         let hook = config.purge.hook.as_ref().map(|hook| Hook::new(hook, clock.clone()));
+        let entitlements =
+            Arc::new(entitlements(config, ledger, &metrics, &clock, &control_runtime, &readiness)?);
+        let policies = config.tokens.iter().map(|policy| policy.name.clone()).collect();
+        let revoker = entitlements.revoker(policies, clock.clone());
+        control_runtime.spawn(sweep(Arc::clone(&entitlements)));
         let edge = Edge {
             sites,
+            entitlements: Arc::clone(&entitlements),
             store,
+            carrier: Carrier::new(store, config.limits.playlist),
             encoder: Encoder::new(store, config.limits.playlist, metrics.registry())?,
             coalescer: Coalescer::new(store, clock.clone(), config.limits.clone(), config.store.disk_ttl_min),
             observer: Arc::clone(&observer),
@@ -211,12 +239,17 @@ impl Node {
         };
         let admin_listener = sockets.take_admin();
         let app = counted(edge, config, &connections, arena);
+        let fingerprints =
+            config.asks_for_fingerprints().then(|| hello::fingerprints(config.server.request_timeout));
         for (runtime, tls) in viewer_runtimes.into_iter().zip(tls) {
-            let (service, fds) = sockets.take_service(tls, app.clone());
+            let (service, fds) = sockets.take_service(tls, fingerprints.clone(), app.clone());
             serve_viewers(runtime, service, fds, stopping.clone(), Arc::clone(&connections))?;
         }
         if let Some(listener) = admin_listener {
-            let state = admin_state(config, metrics, store, &readiness, &drain, (purger, hook, explained));
+            let collectors: Vec<Box<dyn Fn() + Send + Sync>> =
+                vec![Box::new(|| store.update_gauges()), Box::new(move || entitlements.update_gauges())];
+            let asked = (purger, hook, explained, revoker);
+            let state = admin_state(config, metrics, store, &readiness, &drain, asked, collectors);
             let closed = stopped_for_good(Arc::clone(&connections));
             control_runtime.spawn(async move {
                 if let Err(error) = admin::serve(listener, state, closed).await {
@@ -348,7 +381,8 @@ fn admin_state(
     store: &'static Store,
     readiness: &Arc<Readiness>,
     drain: &Arc<Drain>,
-    (purger, hook, explained): (Arc<Purger>, Option<Hook>, Explained),
+    (purger, hook, explained, revoker): (Arc<Purger>, Option<Hook>, Explained, Revoker),
+    collectors: Vec<Box<dyn Fn() + Send + Sync>>,
 ) -> AdminState {
     let drain = Arc::clone(drain);
     AdminState {
@@ -361,8 +395,43 @@ fn admin_state(
         }),
         purger,
         hook,
+        revoker: Arc::new(revoker),
         explained,
-        collectors: vec![Box::new(|| store.update_gauges())],
+        collectors,
+    }
+}
+
+/// What good tokens may still be refused by: revocations, what is good once, and streams; and what the fleet knows of them.
+fn entitlements(
+    config: &Config,
+    ledger: Arc<Ledger>,
+    metrics: &Metrics,
+    clock: &Clock,
+    control_runtime: &Runtime,
+    readiness: &Readiness,
+) -> Result<Entitlements, StartError> {
+    let registry = metrics.registry();
+    let fleet = match &config.fleet {
+        Some(fleet) => {
+            let keeper: Arc<dyn Keeper> = Arc::clone(&ledger) as _;
+            let fleet = Fleet::start(fleet, keeper, registry, control_runtime.handle())?;
+            let watched = Arc::clone(&fleet);
+            readiness.watch("fleet", Box::new(move || watched.away()));
+            fleet.wait_for_start();
+            Some(fleet)
+        }
+        None => None,
+    };
+    Ok(Entitlements::new(&config.limits, ledger, fleet, clock.clone(), registry)?)
+}
+
+/// Has what has ended forgotten, until the runtime ends.
+async fn sweep(entitlements: Arc<Entitlements>) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        let entitlements = Arc::clone(&entitlements);
+        // Millions of entries take a while: not on a thread that serves. It fails only while the runtime ends.
+        let _ = tokio::task::spawn_blocking(move || entitlements.sweep()).await;
     }
 }
 

@@ -8,6 +8,7 @@ use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::admission::cors::Cors;
+use crate::admission::geo::Geo;
 use crate::admission::request::allow_value;
 use crate::admission::token::{self, Claims};
 use crate::asset::{self, Kind};
@@ -24,6 +25,8 @@ pub struct Site {
     pub place: usize,
     /// Its name in logs and metrics.
     pub name: String,
+    /// Its host names, patterns left out; in lower case.
+    pub hosts: Vec<String>,
     /// Methods it takes.
     pub methods: Vec<Method>,
     /// The value of `Allow`.
@@ -85,14 +88,19 @@ pub struct Sites {
     /// `.example.com` patterns, longest first.
     below: Vec<(String, usize)>,
     any: Option<usize>,
+    geo: Option<Geo>,
 }
 
 impl Sites {
     /// Makes the sites of a configuration ready.
     pub fn new(config: &Config, origins: &Origins) -> Sites {
-        let policies: Vec<_> =
-            config.tokens.iter().map(|policy| Arc::new(token::Policy::from_config(policy))).collect();
-        let mut sites = Sites { sites: Vec::new(), exact: HashMap::new(), below: Vec::new(), any: None };
+        let policies: Vec<_> = config
+            .tokens
+            .iter()
+            .map(|policy| Arc::new(token::Policy::from_config(policy, config.limits.token_verdicts)))
+            .collect();
+        let geo = Geo::new(&config.geo);
+        let mut sites = Sites { sites: Vec::new(), exact: HashMap::new(), below: Vec::new(), any: None, geo };
         for (place, site) in config.sites.iter().enumerate() {
             sites.sites.push(Arc::new(Site::new(place, site, &policies, origins, &config.limits)));
             for pattern in &site.hosts {
@@ -107,6 +115,11 @@ impl Sites {
         }
         sites.below.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         sites
+    }
+
+    /// Where addresses are, if the operator has said: what token policies go by.
+    pub fn geo(&self) -> Option<&Geo> {
+        self.geo.as_ref()
     }
 
     /// The site that answers for a host (no port, any case, with or without the dot that ends a whole name).
@@ -142,6 +155,17 @@ impl Sites {
         self.sites.iter().map(|site| site.name.as_str())
     }
 
+    /// The token policies that sites ask for, each once.
+    pub fn token_policies(&self) -> Vec<&Arc<token::Policy>> {
+        let mut policies: Vec<&Arc<token::Policy>> = Vec::new();
+        for policy in self.sites.iter().filter_map(|site| site.token.as_ref()) {
+            if !policies.iter().any(|known| Arc::ptr_eq(known, policy)) {
+                policies.push(policy);
+            }
+        }
+        policies
+    }
+
     fn place(&self, host: &str) -> Option<usize> {
         let below = || self.below.iter().find(|(suffix, _)| host.ends_with(suffix)).map(|(_, place)| *place);
         self.exact.get(host).copied().or_else(below).or(self.any)
@@ -155,8 +179,12 @@ impl Site {
     /// [`NotATarget`].
     pub fn normal<'a>(&self, path: &'a str, query: Option<&'a str>) -> Result<Normal<'a>, NotATarget> {
         let path = if path.is_empty() { "/" } else { path };
-        let (token, rest) = self.token.as_ref().map_or(("", path), |policy| policy.strip_path(path));
-        let path = target::path(rest, self.merge_slashes)?;
+        let (token, rest) =
+            self.token.as_ref().map_or(("", Cow::Borrowed(path)), |policy| policy.strip_path(path));
+        let path = match rest {
+            Cow::Borrowed(rest) => target::path(rest, self.merge_slashes)?,
+            Cow::Owned(rest) => Cow::Owned(target::path(&rest, self.merge_slashes)?.into_owned()),
+        };
         let query = query.map(target::query).transpose()?.flatten();
         Ok(Normal { token, path, query })
     }
@@ -275,6 +303,7 @@ impl Site {
         Site {
             place,
             name: site.name.clone(),
+            hosts: site.hosts.iter().filter_map(exact).collect(),
             methods: site.methods.clone(),
             allow: allow_value(&site.methods),
             cache_status_key: site.cache_status_key,
@@ -288,6 +317,14 @@ impl Site {
             key_value_bytes_max: limits.key_value,
             origin: Arc::clone(origins.group(site.origin)),
         }
+    }
+}
+
+/// The name that a pattern is, if it is one.
+fn exact(pattern: &HostPattern) -> Option<String> {
+    match pattern {
+        HostPattern::Exact(name) => Some(name.clone()),
+        HostPattern::Below(_) | HostPattern::Any => None,
     }
 }
 

@@ -9,6 +9,7 @@ pub mod account;
 pub mod arena;
 pub mod body;
 pub mod budget;
+pub mod carried;
 mod changes;
 pub mod content;
 pub mod disk;

@@ -8,8 +8,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use forebay::config::formats::Word;
 use forebay::config::reference::{reference_toml, schema};
 use forebay::config::{self, Config, Diagnostics};
+
+#[path = "support/mmdb.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the integration tests")]
+mod mmdb;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -70,7 +75,12 @@ fn the_reference_file_is_the_minimal_one_with_every_default_written_out() {
 fn the_examples_of_the_reference_file_are_right() {
     // `status` is left out: it excludes `key`. So is a rule's `quota`, which asks for one by user, and excludes `disk`.
     let left_out = |line: &str| line.starts_with("#     status") || line.starts_with("#     quota = \"");
-    let is_example = |line: &&str| !left_out(line) && !line.contains(" is an example ");
+    // A policy has the table of its own format alone.
+    let of_format = |line: &str| {
+        let others = Word::ALL.into_iter().filter(|word| *word != Word::EdgeAuth);
+        others.into_iter().any(|word| line.starts_with(&format!("#     {} = ", word.as_str())))
+    };
+    let is_example = |line: &&str| !left_out(line) && !of_format(line) && !line.contains(" is an example ");
     let text = reference_toml();
     let lines: Vec<_> =
         text.lines().filter(is_example).map(|line| line.strip_prefix("#     ").unwrap_or(line)).collect();
@@ -87,8 +97,12 @@ fn the_examples_of_the_reference_file_are_right() {
             "server.https[0].key",
             "server.admin_token_file",
             "purge.hook.keys[0].secret_file",
+            "fleet.password_file",
+            "geo.country",
+            "geo.asn",
             "origin.main.tls.ca",
             "token.viewer.keys[0].secret_file",
+            "token.viewer.session.keys[0].secret_file",
             "token.viewer.salt_file",
         ]
     );
@@ -142,6 +156,71 @@ fn make_secrets(folder: &Path) {
     fs::write(folder.join("admin.token"), "an-operator-s-token\n").unwrap();
 }
 
+/// What an operator copies out of `docs/tokens.md` loads, with a key of the right kind in each file that it names; and no format
+/// is left out.
+#[test]
+fn every_block_of_the_token_guide_loads() {
+    let text = fs::read_to_string(Path::new(ROOT).join("docs/tokens.md")).unwrap();
+    let blocks: Vec<_> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("keys")).unwrap();
+    let pem =
+        fs::read_to_string(Path::new(ROOT).join("src/admission/token/cloudfront/p256.pub.pem")).unwrap();
+    let (hex, plain) = ("00112233445566778899aabbccddeeff", "a-secret-of-visible-characters");
+    let base64 = "iqFPeN2u+Z0Lm5IrsKaOFKRqEU5Gw8ePtaEkHZWuD24=";
+    let keys = [
+        ("akamai", hex),
+        ("akamai-2", hex),
+        ("session", hex),
+        ("cat", hex),
+        ("cloudfront.pub.pem", &pem),
+        ("ucdn.pub.pem", &pem),
+        ("secure_link", plain),
+        ("url_sig-0", plain),
+        ("url_sig-3", plain),
+        ("bunny", plain),
+        ("cloudflare", plain),
+        ("fastly", base64),
+        ("media_cdn.pub", base64),
+    ];
+    for (name, key) in keys {
+        fs::write(folder.path().join("keys").join(name), key).unwrap();
+        assert!(text.contains(&format!("/etc/forebay/keys/{name}\"")), "{name} is named nowhere");
+    }
+    let minimal = fs::read_to_string(Path::new(ROOT).join("conf/examples/minimal.toml")).unwrap();
+    for block in &blocks {
+        let site = minimal.replace("[[site]]", "[[site]]\ntoken = \"viewer\"");
+        let whole = format!("{site}\n{}", block.replace("/etc/forebay/", ""));
+        match config::parse(&whole, &folder.path().join("forebay.toml")) {
+            Ok(config) => assert_eq!(config.tokens.len(), 1, "{block}"),
+            Err(mistakes) => panic!("{block}\n{mistakes}"),
+        }
+    }
+    for word in forebay::config::formats::Word::ALL {
+        let format = format!("format = \"{}\"", word.as_str());
+        assert!(blocks.iter().any(|block| block.contains(&format)), "{format}");
+    }
+}
+
+/// The databases that configuration files of the tests name are what their writer writes.
+#[test]
+fn the_databases_beside_the_files_are_as_written() {
+    let countries = [("192.0.2.0/24", mmdb::country("SE"))];
+    for (name, bytes) in [
+        ("country.mmdb", mmdb::database("GeoLite2-Country", &countries)),
+        ("city.mmdb", mmdb::database("GeoLite2-City", &[("192.0.2.0/24", mmdb::city("US", &["CA"]))])),
+        ("asn.mmdb", mmdb::database("GeoLite2-ASN", &[("192.0.2.0/24", mmdb::asn(64496))])),
+        ("cut.mmdb", mmdb::database("GeoLite2-Country", &countries)[..200].to_vec()),
+    ] {
+        let path = Path::new(ROOT).join("tests/config/databases").join(name);
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, &bytes).unwrap();
+        }
+        assert!(fs::read(&path).unwrap_or_default() == bytes, "{name}: UPDATE=1 cargo test --test config");
+    }
+}
+
 #[test]
 fn every_valid_file_loads() {
     let valid = files("tests/config/valid", "toml");
@@ -185,7 +264,7 @@ fn a_secret_is_never_shown() {
     fs::write(folder.path().join("salt"), "5ec4e7salt").unwrap();
     fs::write(folder.path().join("key"), "5ec4e7").unwrap();
     let config = config::parse(text, &file).unwrap();
-    assert_eq!(config.tokens[0].keys[0].secret.0, [0x5e, 0xc4, 0xe7]);
+    assert_eq!(config.tokens[0].keys[0].bytes.0, [0x5e, 0xc4, 0xe7]);
     assert_eq!(config.tokens[0].salt.as_ref().unwrap().0, b"5ec4e7salt");
     assert_eq!(config.server.admin_token.as_ref().unwrap().0, b"5ec4e7token");
     assert!(!format!("{config:?}").contains("5ec4e7"));

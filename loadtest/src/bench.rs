@@ -1,6 +1,7 @@
 //! The benchmarks behind `make bench`: which ones there are, on which servers they run, and how the run ends. A
 //! benchmark measures and reports; a missed target is a finding, not a failure. Wrong bytes and errors are failures.
 
+mod carry;
 mod disk;
 mod herd;
 mod hits;
@@ -48,6 +49,8 @@ enum Bench {
     All,
     /// CPU per 4 KB and per 512 KB hit
     Hits(hits::Arguments),
+    /// CPU per hit of a live playlist with the viewer's token written into it
+    Carry(carry::Arguments),
     /// Many clients ask at once for one cold object
     Herd(herd::Arguments),
     /// A first viewer that never reads, and the one who comes second
@@ -101,6 +104,11 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
         let arguments =
             if let Bench::Hits(own) = &arguments.bench { own.clone() } else { hits::Arguments::default() };
         note("hits", Box::pin(hits::run(&plan, &arguments, &mut report)).await, &mut report);
+    }
+    if all || matches!(arguments.bench, Bench::Carry(_)) {
+        let arguments =
+            if let Bench::Carry(own) = &arguments.bench { own.clone() } else { carry::Arguments::default() };
+        note("carry", Box::pin(carry::run(&plan, &arguments, &mut report)).await, &mut report);
     }
     if all || matches!(arguments.bench, Bench::Herd(_)) {
         let arguments =

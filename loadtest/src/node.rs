@@ -39,10 +39,24 @@ type Addresses = (SocketAddr, Option<SocketAddr>);
 
 /// Starts the node with two worker threads in front of the origin, on ports the kernel chooses.
 pub(crate) async fn start(setup: &Setup, origin: SocketAddr) -> Result<Server> {
+    start_with(setup, origin, ANY_HOST, &[]).await
+}
+
+/// The same with these sites and their token policies; `files` stand beside the configuration, by name.
+pub(crate) async fn start_with(
+    setup: &Setup,
+    origin: SocketAddr,
+    sites: &str,
+    beside: &[(&str, &str)],
+) -> Result<Server> {
     let files = tempfile::Builder::new().prefix("forebay-bench-").tempdir().context("a temporary folder")?;
     let config = files.path().join("forebay.toml");
     let disk = setup.disk.as_ref().map(disk_tier).transpose()?.unwrap_or_default();
-    std::fs::write(&config, configuration(&setup.memory, &disk, origin))
+    for (name, text) in beside {
+        let path = files.path().join(name);
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+    }
+    std::fs::write(&config, configuration(&setup.memory, &disk, origin, sites))
         .with_context(|| config.display().to_string())?;
     let args = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
     let mut process = Guarded::start(&setup.forebay, &args, setup.cpus.as_deref())?;
@@ -83,7 +97,10 @@ fn disk_tier(disk: &Disk) -> Result<String> {
     Ok(format!("disk = [{{ path = {}, size = \"{}\" }}]", serde_json::to_string(path)?, disk.size))
 }
 
-fn configuration(memory: &str, disk: &str, origin: SocketAddr) -> String {
+/// One site for every host.
+const ANY_HOST: &str = "[[site]]\nhosts  = [\"*\"]\norigin = \"main\"\n";
+
+fn configuration(memory: &str, disk: &str, origin: SocketAddr, sites: &str) -> String {
     format!(
         r#"[server]
 http    = ["127.0.0.1:0"]
@@ -101,10 +118,7 @@ access = "off"
 [origin.main]
 servers = ["http://{origin}"]
 
-[[site]]
-hosts  = ["*"]
-origin = "main"
-"#
+{sites}"#
     )
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Load {
     pub(crate) seconds: u32,
     /// Processors to run on, in `taskset -c` form; none leaves it to the kernel.
     pub(crate) cpus: Option<String>,
+    /// The host that is asked for; none takes the address.
+    pub(crate) host: Option<String>,
 }
 
 /// What wrk says about one run.
@@ -52,6 +54,9 @@ pub(crate) async fn run(load: &Load, url: &str) -> Result<Outcome> {
         }
         None => Command::new("wrk"),
     };
+    if let Some(host) = &load.host {
+        command.args(["-H", &format!("Host: {host}")]);
+    }
     command
         .arg(format!("-t{}", load.threads))
         .arg(format!("-c{}", load.connections))

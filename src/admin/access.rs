@@ -13,6 +13,7 @@ use super::error;
 use super::server::Peer;
 use crate::config::model::Secret;
 use crate::purge::audit::{self, Asker, Way};
+use crate::revoke;
 
 /// The digest of the token asked for; None: there is none.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ impl Guard {
 /// Lets a request through, or answers 401 (RFC 6750 section 3) or 403.
 pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     if !guard.admits(request.headers()) {
-        note_refused_purge(&request, "credential");
+        note_refused(&request, "credential");
         let reason = "a valid token is needed: Authorization: Bearer TOKEN (server.admin_token_file)";
         let mut response = error(StatusCode::UNAUTHORIZED, reason);
         let challenge = HeaderValue::from_static("Bearer realm=\"forebay admin\"");
@@ -43,17 +44,20 @@ pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Ne
         return response;
     }
     if request.method() == Method::POST && is_foreign(request.headers()) {
-        note_refused_purge(&request, "foreign_origin");
+        note_refused(&request, "foreign_origin");
         return error(StatusCode::FORBIDDEN, "requests that pages of another origin send are refused");
     }
     next.run(request).await
 }
 
-/// A purge that was not let through is told like one that was.
-fn note_refused_purge(request: &Request, word: &str) {
-    if request.uri().path() == "/purge" {
-        let peer = request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
-        audit::refused(&Asker { way: Way::Admin, peer }, word);
+/// A purge or revocation that was not let through is told like one that was.
+fn note_refused(request: &Request, word: &str) {
+    let peer = || request.extensions().get::<Peer>().map(|Peer(peer)| *peer);
+    match request.uri().path() {
+        "/purge" => audit::refused(&Asker { way: Way::Admin, peer: peer() }, word),
+        "/tokens/revoke" => revoke::audit::refused("revoke", peer(), word),
+        "/tokens/restore" => revoke::audit::refused("restore", peer(), word),
+        _ => {}
     }
 }
 

@@ -2,18 +2,23 @@
 //!
 //! Holds what the start-up and the shutdown tell it; decides nothing else. Ready is: started, and not draining.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use serde::Serialize;
 
 /// Flags that start-up and shutdown set.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Readiness {
     started: AtomicBool,
     draining: AtomicBool,
     detail: Mutex<String>,
+    watched: Mutex<Vec<(&'static str, Watch)>>,
 }
+
+/// Says what is wrong with something that the node serves without; None: nothing is.
+pub type Watch = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 /// What `GET /readyz` answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,6 +27,9 @@ pub struct Report {
     pub ready: bool,
     /// Every check.
     pub checks: Vec<Check>,
+    /// What does not work and the node serves without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Check>,
 }
 
 /// One reason to be ready or not.
@@ -45,6 +53,11 @@ impl Readiness {
     /// Tells what the start waits for.
     pub fn set_detail(&self, detail: impl Into<String>) {
         *self.detail.lock() = detail.into();
+    }
+
+    /// Adds something that is told where it does not work, and keeps no traffic away.
+    pub fn watch(&self, name: &'static str, watch: Watch) {
+        self.watched.lock().push((name, watch));
     }
 
     /// Every listener is bound and served.
@@ -79,7 +92,18 @@ impl Readiness {
                 detail: draining.then(|| "the node finishes what is under way and ends".to_owned()),
             },
         ];
-        Report { ready: checks.iter().all(|check| check.ok), checks }
+        let watched = self.watched.lock();
+        let warning = |(name, watch): &(&'static str, Watch)| {
+            watch().map(|detail| Check { name, ok: false, detail: Some(detail) })
+        };
+        let warnings = watched.iter().filter_map(warning).collect();
+        Report { ready: checks.iter().all(|check| check.ok), checks, warnings }
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Readiness").field("report", &self.report()).finish_non_exhaustive()
     }
 }
 
@@ -96,6 +120,11 @@ mod tests {
         readiness.set_started();
         assert!(readiness.is_ready() && readiness.report().ready);
         assert_eq!(readiness.report().checks[0].detail, None);
+        readiness.watch("fleet", Box::new(|| Some("away".to_owned())));
+        readiness.watch("other", Box::new(|| None));
+        let report = readiness.report();
+        assert!(report.ready, "a warning keeps no traffic away");
+        assert_eq!(report.warnings.iter().map(|warning| warning.name).collect::<Vec<_>>(), ["fleet"]);
         readiness.set_draining();
         assert!(!readiness.is_ready() && !readiness.report().ready);
         readiness.set_started();

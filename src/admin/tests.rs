@@ -40,6 +40,7 @@ fn start(token: Option<&str>) -> Admin {
         clear: Arc::new(|| Box::pin(async { Ok(()) })),
         purger: Arc::new(crate::purge::tests::purger("")),
         hook: Some(hook()),
+        revoker: Arc::new(revoker()),
         explained: explained(),
         collectors: vec![Box::new(move || gauge.connections().set(7))],
     };
@@ -48,6 +49,12 @@ fn start(token: Option<&str>) -> Admin {
         stopped.await.ok();
     }));
     Admin { address, readiness, drains, metrics, stop, served }
+}
+
+fn revoker() -> Revoker {
+    let registry = prometheus::Registry::new();
+    let ledger = crate::revoke::ledger::Ledger::open(None, 3, Clock::system(), &registry).unwrap();
+    Revoker::new(Arc::new(ledger), None, vec!["viewer".to_owned()], Clock::system())
 }
 
 fn explained() -> Explained {

@@ -44,7 +44,7 @@ pub fn client_address<V: AsRef<[u8]>>(
 }
 
 /// Whether a network holds an address; a network of mapped addresses holds the IPv4 addresses it stands for.
-fn contains(network: &IpNet, address: IpAddr) -> bool {
+pub(super) fn contains(network: &IpNet, address: IpAddr) -> bool {
     let mapped = |address: IpAddr| match address {
         IpAddr::V4(address) => IpAddr::V6(address.to_ipv6_mapped()),
         IpAddr::V6(_) => address,

@@ -2,12 +2,12 @@
 //!
 //! Decides the headers only. Answers and denials alike carry [`Cors::headers`], since a player that may not read a
 //! denial takes it for a network error and tries again for ever. A preflight passes without a token: browsers send
-//! none with it. Credentialed sharing is not offered. Called by `proxy`.
+//! none with it. Credentialed sharing (cookies) is offered to origins that are named. Called by `proxy`.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
-    ACCESS_CONTROL_REQUEST_METHOD, HeaderName, HeaderValue, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use http::{HeaderMap, Method};
 
@@ -31,6 +31,8 @@ pub type Header = (HeaderName, HeaderValue);
 pub struct Cors {
     /// None: any origin.
     origins: Option<Vec<String>>,
+    /// Whether pages may send cookies. Never where any origin may read.
+    credentials: bool,
     methods: HeaderValue,
     max_age: HeaderValue,
 }
@@ -40,6 +42,7 @@ impl Cors {
     pub fn from_config(config: &model::Cors, methods: &[Method]) -> Cors {
         Cors {
             origins: config.origins.clone(),
+            credentials: config.credentials && config.origins.is_some(),
             methods: allow_value(methods),
             max_age: HeaderValue::from(config.max_age.as_secs()),
         }
@@ -51,8 +54,10 @@ impl Cors {
         let origin = self.allowed_origin(request);
         let exposed = origin.is_some().then_some(HeaderValue::from_static(EXPOSED_HEADERS));
         let vary = self.origins.is_some().then_some(HeaderValue::from_static("Origin"));
+        let credentials = self.allowed_credentials(&origin);
         present([
             (ACCESS_CONTROL_ALLOW_ORIGIN, origin),
+            (ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials),
             (ACCESS_CONTROL_EXPOSE_HEADERS, exposed),
             (VARY, vary),
         ])
@@ -66,13 +71,20 @@ impl Cors {
         let headers = request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|list| may_be_echoed(list));
         let headers = headers.cloned().unwrap_or(HeaderValue::from_static(ALLOWED_HEADERS));
         let vary = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+        let credentials = self.allowed_credentials(&origin);
         present([
             (ACCESS_CONTROL_ALLOW_ORIGIN, origin),
+            (ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials),
             (ACCESS_CONTROL_ALLOW_METHODS, allowed.then(|| self.methods.clone())),
             (ACCESS_CONTROL_ALLOW_HEADERS, allowed.then_some(headers)),
             (ACCESS_CONTROL_MAX_AGE, allowed.then(|| self.max_age.clone())),
             (VARY, Some(HeaderValue::from_static(vary))),
         ])
+    }
+
+    /// `true` for an origin whose pages may send cookies.
+    fn allowed_credentials(&self, origin: &Option<HeaderValue>) -> Option<HeaderValue> {
+        (self.credentials && origin.is_some()).then_some(HeaderValue::from_static("true"))
     }
 
     /// `*` where any origin may read, else the request's origin if it is listed.
@@ -113,7 +125,7 @@ mod tests {
 
     fn cors(origins: Option<&[&str]>) -> Cors {
         let origins = origins.map(|list| list.iter().map(|origin| (*origin).to_owned()).collect());
-        let config = model::Cors { origins, max_age: Duration::from_secs(600) };
+        let config = model::Cors { origins, credentials: false, max_age: Duration::from_secs(600) };
         Cors::from_config(&config, &[Method::GET, Method::HEAD, Method::OPTIONS])
     }
 
@@ -146,6 +158,21 @@ mod tests {
             assert_eq!(shown(cors.headers(&request(&[("origin", other)]))), ["vary: Origin"], "{other}");
         }
         assert_eq!(shown(cors.headers(&request(&[]))), ["vary: Origin"]);
+    }
+
+    #[test]
+    fn an_origin_that_is_named_may_send_cookies_where_the_site_says_so() {
+        let cors = Cors { credentials: true, ..cors(Some(&["https://a.example"])) };
+        let allowed = "access-control-allow-credentials: true".to_owned();
+        let listed = request(&[("origin", "https://a.example")]);
+        assert!(shown(cors.headers(&listed)).contains(&allowed));
+        assert!(shown(cors.preflight(&listed)).contains(&allowed));
+        let other = request(&[("origin", "https://b.example")]);
+        assert!(!shown(cors.headers(&other)).contains(&allowed));
+        assert!(!shown(cors.preflight(&other)).contains(&allowed));
+        let config = model::Cors { origins: None, credentials: true, max_age: Duration::from_secs(600) };
+        let any = Cors::from_config(&config, &[Method::GET]);
+        assert!(!shown(any.headers(&listed)).contains(&allowed), "never with a star");
     }
 
     #[test]

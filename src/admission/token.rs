@@ -1,340 +1,410 @@
-//! Tokens: finds the one token of a request, has its format verify it, and says what it grants or why it is refused.
+//! Tokens: finds the token of a request, has its format authenticate it, and says whether its terms admit the request.
 //!
 //! Decides where a token may stand, how long it may be and which one counts; the meaning of its text is the format's
-//! ([`edgeauth`]). Does not answer requests and does not read the clock: the proxy passes the time in and turns
-//! [`Denied`] into a 403.
+//! ([`format`]), and what it says is evaluated in one way for all ([`terms`]). Does not answer requests and does not read
+//! the clock: the proxy passes the time in and turns [`Denied`] into an answer.
 //!
 //! The rules, in order:
 //! 1. A token named twice in one request is refused as malformed, wherever the two stand: picking one would let the
-//!    other hide. Tokens of different names do not conflict: the first place of the policy wins, within a place the
-//!    first name. A second leading path segment that is a token is always refused.
-//! 2. Length and field count are bounded before any cryptography.
-//! 3. A token is authenticated first, its claims are evaluated after.
-//! 4. The text is verified as received and, only where that fails, once more with percent-encoding undone, because
+//!    other hide. The same token in the URL and in a cookie or field is one, for players send these along; so are
+//!    session tokens in several cookies, of which the first counts. Tokens of different names do not conflict: the first
+//!    place of the policy wins, within a place the first name. A second leading path segment that is a token is always
+//!    refused. Where the format renews tokens by cookie, a request may have one in a cookie beside the one it began
+//!    with: the cookie is tried first.
+//! 2. A session token ([`session`]) goes before the policy's own, which is looked at where the session is refused. One in
+//!    a cookie gives way to a good token that it was not made for: who opens another link is the viewer of that link.
+//! 3. Length and field count are bounded before any cryptography.
+//! 4. A token is authenticated first, its terms are evaluated after. That it is genuine is kept ([`verdict`]), whether it
+//!    admits is evaluated each time.
+//! 5. The text is verified as received and, only where that fails, once more with percent-encoding undone, because
 //!    players and proxies encode `~`, `=` and `/`. It is never decoded twice. An encoder that leaves `%` alone while it
 //!    encodes other characters spoils a token that holds `%`, and that token is refused.
 
 mod acl;
+mod bind;
+pub mod bunny;
+pub mod cat;
+pub mod cdni;
+pub mod checks;
+pub mod cloudflare;
+pub mod cloudfront;
 pub mod edgeauth;
+pub mod examine;
+pub mod extent;
+pub mod fastly;
+mod find;
+pub mod format;
+pub mod jwks;
+pub mod jws;
+pub mod jwt;
 mod locate;
+pub mod mac;
+pub mod media_cdn;
+mod parameters;
+mod presented;
+#[cfg(test)]
+mod probe;
+pub mod secure_link;
+pub mod session;
+pub mod terms;
+pub mod url_sig;
+pub mod verdict;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use percent_encoding::percent_decode_str;
 
-use crate::config::model::{TokenFormat, TokenPlace, TokenPolicy};
+use crate::config::model::{Carry, Entitlement, Statuses, TokenFormat, TokenPlace, TokenPolicy};
+pub use crate::reason::Reason;
+pub use examine::Examined;
+use find::{Finder, Finds, Found, Names};
+pub use format::{Format, Renewal};
+pub use presented::Presented;
+use session::{Carried, Sessions};
+pub use terms::{Answer, Check, Claims, Terms};
+pub use verdict::Verdict;
+use verdict::{Reuse, Verdicts};
 
 /// Bytes of a token as received; a longer one is refused as malformed before any cryptography.
 pub const TOKEN_BYTES_MAX: usize = 4096;
 
-/// Claims that a token grants at most.
-pub const CLAIMS_MAX: usize = 4;
-
 /// Fields of a token; one with more is refused as malformed before any cryptography.
 pub const TOKEN_FIELDS_MAX: usize = 16;
 
-/// Why a request was refused. The word is the same in the access log, metric labels and documentation.
-///
-/// EdgeAuth tokens carry no key identifier, so a token signed with an unknown key and one altered on its way cannot
-/// be told apart: both are [`Reason::BadMac`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Reason {
-    /// No token in any place where one may stand.
-    Missing,
-    /// Not a token of the policy's format, beyond a bound, or named twice.
-    Malformed,
-    /// Signed with none of the policy's keys, or altered.
-    BadMac,
-    /// Its end has passed.
-    Expired,
-    /// Its start has not come.
-    NotYet,
-    /// Genuine, but for other paths.
-    Path,
-    /// Genuine, but for another client address.
-    Ip,
-}
-
-impl Reason {
-    /// Every reason, in the order of the discriminants, so that `ALL[reason as usize] == reason`.
-    pub const ALL: [Reason; 7] = [
-        Reason::Missing,
-        Reason::Malformed,
-        Reason::BadMac,
-        Reason::Expired,
-        Reason::NotYet,
-        Reason::Path,
-        Reason::Ip,
-    ];
-
-    /// The word for this reason.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Reason::Missing => "missing",
-            Reason::Malformed => "malformed",
-            Reason::BadMac => "bad_mac",
-            Reason::Expired => "expired",
-            Reason::NotYet => "not_yet",
-            Reason::Path => "path",
-            Reason::Ip => "ip",
-        }
-    }
-
-    /// The reason as a sentence for people.
-    pub const fn explanation(self) -> &'static str {
-        match self {
-            Reason::Missing => "no token where one may stand",
-            Reason::Malformed => "not a token of this format, too long, or more than one",
-            Reason::BadMac => "signed with another key or salt, for another URL, or altered",
-            Reason::Expired => "its end (exp) has passed",
-            Reason::NotYet => "its start (st) has not come",
-            Reason::Path => "its acl does not cover the path",
-            Reason::Ip => "it is bound to another client address (ip)",
-        }
-    }
-}
-
-/// What of a request a token is verified against.
-#[derive(Clone, Copy, Debug)]
-pub struct Presented<'r> {
-    /// The path as received, still percent-encoded, with the token's leading segment taken off: what an issuer signs.
-    pub path: &'r str,
-    /// The same in normal form ([`crate::key::target`]): what the node goes by, and so what a scope must cover.
-    pub normal: &'r str,
-    /// The query as received, token parameters included.
-    pub query: Option<&'r str>,
-    /// Names of token parameters, which are no part of the query that a token can sign.
-    pub names: &'r [String],
-    /// The client's address.
-    pub client: IpAddr,
-    /// Seconds since the Unix epoch.
-    pub now_unix: u64,
-}
-
-impl<'r> Presented<'r> {
-    /// The query's parameters, as received, without those that are tokens.
-    pub fn parameters(&self) -> impl Iterator<Item = &'r str> + use<'r> {
-        let names = self.names;
-        let parameters = self.query.into_iter().flat_map(|query| query.split('&'));
-        parameters.filter(move |parameter| locate::parameter(parameter, names).is_none())
-    }
-}
-
-/// What a genuine token grants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant<'t> {
-    /// The session it was made for, as written in the token.
-    pub session: Option<&'t str>,
-    /// Seconds since the Unix epoch at which it ends.
-    pub expires: u64,
-    /// Place of the key that verified it, in the order of the policy's keys.
-    pub key: usize,
-    /// What else it says, by name, as written in the token.
-    pub claims: [Option<(&'static str, &'t str)>; CLAIMS_MAX],
-}
-
-/// What an admitted token says, by name: what a rule's `key.claims` may name. The names are those of the token's format
-/// (EdgeAuth: `id`, `data`, `ip`, `acl`), the values as written in the text that was signed.
-///
-/// Of a verified token only; without one, it is empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claims(Vec<(&'static str, String)>);
-
-impl Claims {
-    /// Claims of these names and values.
-    pub fn new(claims: impl IntoIterator<Item = (&'static str, String)>) -> Claims {
-        Claims(claims.into_iter().collect())
-    }
-
-    /// The value of a claim; None: the token has no such claim.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
-    }
-}
-
-/// The wire format of a token.
-pub trait Format: fmt::Debug + Send + Sync {
-    /// Verifies `token` against `request`: authenticates it first, evaluates its claims after.
-    ///
-    /// # Errors
-    /// The reason why it does not grant this request; [`Reason::Malformed`] and [`Reason::BadMac`] only from the
-    /// steps up to and including authentication, since these two make the caller try the decoded text.
-    fn verify<'t>(&self, token: &'t str, request: &Presented<'_>) -> Result<Grant<'t>, Reason>;
-
-    /// Where a token that starts a path's leading segment ends: its length in bytes in `text`, which runs to the end
-    /// of the path. The default is the segment's end; a format whose tokens hold `/` knows better.
-    fn length_in_path(&self, text: &str) -> usize {
-        text.find('/').unwrap_or(text.len())
-    }
-}
+/// Keys that are tried on a token that may be of several and names none, of formats whose keys may be public ones; further
+/// ones are not.
+const KEYS_TRIED_MAX: usize = 8;
 
 /// A request that its token admits. Its debug form leaves the token out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Admitted<'a> {
-    /// The path with the token's leading segment taken off: what is keyed, asked of the origin, and logged.
-    pub path: &'a str,
-    /// The leading segment taken off, `/NAME=TOKEN` as received; empty where there was none.
-    pub prefix: &'a str,
-    /// Where the token stood.
+#[derive(Clone)]
+pub struct Admission {
+    /// What was found out about the token.
+    pub verdict: Arc<Verdict>,
+    /// Where it stood.
     pub place: TokenPlace,
-    /// The session the token was made for (`id` in EdgeAuth), as written in the token.
-    pub session: Option<Cow<'a, str>>,
-    /// Seconds since the Unix epoch at which the token ends, leeway not included.
-    pub expires: u64,
-    /// Name of the key that verified it.
-    pub key_id: &'a str,
-    name: &'a str,
-    token: Cow<'a, str>,
-    claims: [Option<(&'static str, Cow<'a, str>)>; CLAIMS_MAX],
+    /// Whether it is a session token.
+    pub by_session: bool,
+    /// The name it stood under, by its place in the lists of names.
+    name: usize,
 }
 
-impl<'a> Admitted<'a> {
-    /// What the token says, for keys to be made of.
-    pub fn claims(&self) -> Claims {
-        Claims::new(self.claims.iter().flatten().map(|(name, value)| (*name, value.to_string())))
-    }
-
-    /// The token as leading path segment, `/NAME=TOKEN`: what has to stand before an absolute path so that the token
-    /// is carried on. Borrowed where the request already had it so.
-    pub fn carried(&self) -> Cow<'a, str> {
-        match self.place {
-            TokenPlace::Path => Cow::Borrowed(self.prefix),
-            TokenPlace::Query | TokenPlace::Cookie => Cow::Owned(path_segment(self.name, &self.token)),
-        }
+impl Admission {
+    /// What the token says.
+    pub fn terms(&self) -> &Terms {
+        &self.verdict.terms
     }
 }
 
-impl fmt::Debug for Admitted<'_> {
+impl fmt::Debug for Admission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admitted")
-            .field("path", &self.path)
+        f.debug_struct("Admission")
             .field("place", &self.place)
-            .field("session", &self.session)
-            .field("expires", &self.expires)
-            .field("key_id", &self.key_id)
+            .field("by_session", &self.by_session)
+            .field("session", &self.verdict.terms.session)
+            .field("expires", &self.verdict.terms.expires)
+            .field("key_id", &self.verdict.key_id)
             .finish_non_exhaustive()
     }
 }
 
 /// A request that is refused for its token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Denied<'a> {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
     /// Why.
     pub reason: Reason,
-    /// The path without its token segments: what may be logged.
-    pub path: &'a str,
+    /// What the token itself wants to be answered then.
+    pub answer: Option<Arc<Answer>>,
+}
+
+impl From<Reason> for Denied {
+    fn from(reason: Reason) -> Denied {
+        Denied { reason, answer: None }
+    }
 }
 
 /// A token policy, ready to verify: names, places, and a format with its key states made once.
 #[derive(Debug)]
 pub struct Policy {
-    names: Vec<String>,
+    /// Its name.
+    pub name: String,
+    /// How the token reaches the segments of a playlist.
+    pub carry: Carry,
+    /// Other hosts whose URIs in playlists carry the token; lower case.
+    pub carry_hosts: Vec<String>,
+    /// What is asked of tokens that are good.
+    pub entitlement: Entitlement,
+    /// Conditions of the policy's own, which every request fulfils.
+    pub checks: Vec<Box<dyn Check>>,
+    names: Names,
     places: Vec<TokenPlace>,
-    key_ids: Vec<String>,
+    form: format::Form,
     format: Box<dyn Format>,
+    leeway: u64,
+    statuses: Statuses,
+    verdicts: Verdicts,
+    /// How often verdicts have been forgotten.
+    forgotten: AtomicU64,
+    session: Option<Sessions>,
 }
 
 impl Policy {
-    /// Prepares a policy; key states are computed here and never again.
-    pub fn from_config(config: &TokenPolicy) -> Policy {
-        let format = match config.format {
-            TokenFormat::EdgeAuth => edgeauth::EdgeAuth::new(
-                config.keys.iter().map(|key| key.secret.0.as_slice()),
-                config.salt.as_ref().map(|salt| salt.0.as_slice()),
-                config.leeway,
-            ),
-        };
+    /// Prepares a policy; key states are computed here and never again. Verdicts take so many bytes, those on session
+    /// tokens as many again.
+    pub fn from_config(config: &TokenPolicy, verdict_bytes: u64) -> Policy {
+        let format = verifier(config);
+        let session = config.session.as_ref().map(|session| Sessions::new(session, verdict_bytes));
+        let form = format.form();
         Policy {
-            names: config.names.clone(),
+            name: config.name.clone(),
+            carry: config.carry,
+            carry_hosts: config.carry_hosts.clone(),
+            entitlement: config.entitlement,
+            checks: bind::checks(&config.bind),
+            names: Names::new(&form, &config.names, session.as_ref().map(|session| session.name.as_str())),
             places: config.places.clone(),
-            key_ids: config.keys.iter().map(|key| key.id.clone()).collect(),
-            format: Box::new(format),
+            form,
+            format,
+            leeway: config.leeway.as_secs(),
+            statuses: config.status.clone(),
+            verdicts: Verdicts::new(verdict_bytes),
+            forgotten: AtomicU64::new(0),
+            session,
         }
     }
 
-    /// Finds the token of a request and verifies it.
-    ///
-    /// `path` and `query` are as received, `cookies` the values of the `Cookie` headers, `client` the address that
-    /// [`super::client::client_address`] found, `now_unix` seconds since the Unix epoch. Allocates only where a token
-    /// or path is percent-encoded.
+    /// Finds the token of a request and verifies it. The path of `request` is the path as it was sent, token included;
+    /// its normal form has none. Allocates only for a token that is not known yet, or is several parameters.
     ///
     /// # Errors
-    /// [`Denied`], with the reason and the path that may be logged.
-    pub fn admit<'a>(
-        &'a self,
-        path: &'a str,
-        query: Option<&'a str>,
-        cookies: impl Iterator<Item = &'a str>,
-        client: IpAddr,
-        now_unix: u64,
-    ) -> Result<Admitted<'a>, Denied<'a>> {
-        let normal = self.split_path(path).rest;
-        self.admit_normal(path, normal, query, cookies, client, now_unix)
+    /// [`Denied`].
+    pub fn admit(&self, request: &Presented<'_>) -> Result<Admission, Denied> {
+        let finder = self.finder();
+        let path = finder.path(request.path);
+        if path.segments.count < 2 && finder.is_left_in(request.normal, &path) {
+            return Err(Reason::Malformed.into());
+        }
+        let Finds { own, renewed, session } = finder.find(&path, request)?;
+        let presented = Presented { path: &path.rest, names: &self.names.query, ..*request };
+        let mut refused = None;
+        if let (Some(found), Some(sessions)) = (session, &self.session) {
+            let presented = Presented { place: found.place, ..presented };
+            let verdict = self.verdict(&found, sessions, &sessions.verdicts, &presented);
+            match verdict.map_err(Denied::from).and_then(|verdict| self.allow(verdict, &presented)) {
+                Ok(verdict) => {
+                    if found.place == TokenPlace::Cookie
+                        && let Some(other) =
+                            own.as_ref().and_then(|own| self.another(own, &verdict, &presented))
+                    {
+                        return Ok(other);
+                    }
+                    return Ok(Admission { verdict, place: found.place, by_session: true, name: found.name });
+                }
+                Err(denied) => refused = Some(denied),
+            }
+        }
+        for found in renewed.into_iter().chain(own) {
+            let presented = Presented { place: found.place, ..presented };
+            let verdict = self.verdict(&found, &*self.format, &self.verdicts, &presented);
+            match verdict.map_err(Denied::from).and_then(|verdict| self.allow(verdict, &presented)) {
+                Ok(verdict) => {
+                    return Ok(Admission {
+                        verdict,
+                        place: found.place,
+                        by_session: false,
+                        name: found.name,
+                    });
+                }
+                Err(denied) => refused = Some(denied),
+            }
+        }
+        Err(refused.unwrap_or(Reason::Missing.into()))
     }
 
-    /// As [`Policy::admit`], for a path whose normal form, without token, is `normal`: that is what a scope must cover,
-    /// while a token for one URL may be signed over either. Another token may not begin it.
-    ///
-    /// # Errors
-    /// [`Denied`], with the reason and the path that may be logged.
-    pub fn admit_normal<'a>(
-        &'a self,
-        path: &'a str,
-        normal: &str,
-        query: Option<&'a str>,
-        cookies: impl Iterator<Item = &'a str>,
-        client: IpAddr,
-        now_unix: u64,
-    ) -> Result<Admitted<'a>, Denied<'a>> {
-        let segments = self.split_path(path);
-        let rest = segments.rest;
-        if self.split_path(normal).count > 0 && segments.count < 2 {
-            return Err(Denied { reason: Reason::Malformed, path: "/" });
+    /// What the policy's own token admits, where it is good and a cookie's session was made for another one.
+    fn another(&self, own: &Found<'_>, session: &Verdict, request: &Presented<'_>) -> Option<Admission> {
+        let request = Presented { place: own.place, ..*request };
+        let verdict = self.verdict(own, &*self.format, &self.verdicts, &request).ok()?;
+        let verdict = self.allow(verdict, &request).ok()?;
+        if verdict.terms.once || self.entitlement.once {
+            // It may have been used up for the session.
+            return None;
         }
-        let denied = |reason| Denied { reason, path: rest };
-        let found = self.find(&segments, query, cookies).map_err(denied)?;
-        let request = Presented { path: rest, normal, query, names: &self.names, client, now_unix };
-        let (grant, token) = self.verify(found.token, &request).map_err(denied)?;
-        Ok(Admitted {
-            path: rest,
-            prefix: segments.prefix,
-            place: found.place,
-            session: grant.session,
-            expires: grant.expires,
-            key_id: self.key_ids.get(grant.key).map_or("", String::as_str),
-            name: self.names.get(found.name).map_or("", String::as_str),
-            token,
-            claims: grant.claims,
+        let is_same = match &verdict.terms.session {
+            Some(named) => session.terms.session.as_deref() == Some(named),
+            None => session.terms.session.as_deref() == Some(&*session::session_of(&verdict, &request)),
+        };
+        (!is_same).then(|| Admission { verdict, place: own.place, by_session: false, name: own.name })
+    }
+
+    /// Evaluates the terms of a genuine token, and those of the policy.
+    fn allow(&self, verdict: Arc<Verdict>, request: &Presented<'_>) -> Result<Arc<Verdict>, Denied> {
+        let allowed = verdict.terms.allow(request, self.leeway);
+        let allowed = allowed.and_then(|()| self.checks.iter().try_for_each(|check| check.check(request)));
+        match allowed {
+            Ok(()) => Ok(verdict),
+            Err(reason) => Err(Denied { reason, answer: verdict.terms.answer(reason, request) }),
+        }
+    }
+
+    /// The verdict on a token: known, or found out now.
+    fn verdict(
+        &self,
+        found: &Found<'_>,
+        format: &dyn Format,
+        verdicts: &Verdicts,
+        request: &Presented<'_>,
+    ) -> Result<Arc<Verdict>, Reason> {
+        let received = &*found.token;
+        if received.len() > TOKEN_BYTES_MAX {
+            return Err(Reason::Malformed);
+        }
+        if let Some(verdict) = verdicts.get(received, request) {
+            return Ok(verdict);
+        }
+        let forgotten = self.forgotten.load(Ordering::Acquire);
+        let (text, genuine) = self.authenticate(received, format, request)?;
+        let verdict = Verdict::new(received, &text, genuine.key_id, genuine.terms);
+        let verdict = Arc::new(match genuine.reuse {
+            Reuse::ForToken | Reuse::Never => verdict,
+            Reuse::ForUrl => verdict.bound_to(request),
+        });
+        if genuine.reuse != Reuse::Never {
+            verdicts.keep(&verdict, request);
+            if self.forgotten.load(Ordering::Acquire) != forgotten {
+                // The keys have changed meanwhile: this may have been found out with the old ones.
+                verdicts.clear();
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Authenticates the text as received, then, where that is no genuine token, with percent-encoding undone.
+    fn authenticate<'t>(
+        &self,
+        received: &'t str,
+        format: &dyn Format,
+        request: &Presented<'_>,
+    ) -> Result<(Cow<'t, str>, format::Genuine), Reason> {
+        let first = match format.authenticate(received, request) {
+            Ok(genuine) => return Ok((Cow::Borrowed(received), genuine)),
+            Err(reason @ (Reason::Malformed | Reason::BadMac)) => reason,
+            Err(reason) => return Err(reason),
+        };
+        let decoded = match percent_decode_str(received).decode_utf8() {
+            Ok(Cow::Owned(decoded)) if format.form() == format::Form::Value => decoded,
+            _ => return Err(first),
+        };
+        match format.authenticate(&decoded, request) {
+            Ok(genuine) => Ok((Cow::Owned(decoded), genuine)),
+            // A text that was well formed in either reading was a token with a wrong signature.
+            Err(Reason::Malformed) => Err(first),
+            Err(reason) => Err(reason),
+        }
+    }
+
+    /// The token that the further requests of a stream carry: the session token, made now where the request came with
+    /// another, or the admitted token itself. `request` is the one that was admitted.
+    pub fn carried(&self, admission: &Admission, request: &Presented<'_>) -> Carried<'_> {
+        let minted = self.session.as_ref().filter(|_| !admission.by_session).and_then(|sessions| {
+            let (text, opens) = sessions.mint(&admission.verdict, request)?;
+            let life = Some(sessions.life());
+            Some(Carried { name: &sessions.name, text: text.into(), opens, life, is_admitted: false })
+        });
+        minted.unwrap_or_else(|| {
+            let found = Found { place: admission.place, name: admission.name, token: Cow::Borrowed("") };
+            let several = !admission.by_session && self.form != format::Form::Value;
+            Carried {
+                name: if several { "" } else { self.names.name(&found) },
+                text: admission.verdict.text.as_ref().into(),
+                opens: Vec::new(),
+                life: admission.terms().expires.map(|end| end.saturating_sub(request.now_unix)),
+                is_admitted: true,
+            }
         })
+    }
+
+    /// Seconds since the Unix epoch from which an admitted token is admitted no more; None: it does not end.
+    pub fn end(&self, admission: &Admission) -> Option<u64> {
+        Some(admission.terms().expires?.saturating_add(self.leeway))
+    }
+
+    /// The session of an admitted token: what it says, else the session that a token of this node would be made for.
+    /// None: there is neither.
+    pub fn session_of<'a>(&self, admission: &'a Admission, request: &Presented<'_>) -> Option<Cow<'a, str>> {
+        let said = admission.terms().session.as_deref().map(Cow::Borrowed);
+        said.or_else(|| {
+            self.session.as_ref().map(|_| Cow::Owned(session::session_of(&admission.verdict, request)))
+        })
+    }
+
+    /// The token anew, where its format has it renewed with an answer.
+    pub fn renew(&self, admission: &Admission, request: &Presented<'_>) -> Option<Renewal> {
+        let terms = admission.terms();
+        if !terms.renews || admission.by_session || request.now_unix < terms.renews_from {
+            return None;
+        }
+        let path = self.finder().path(request.path);
+        let (names, place) = (self.names.query.as_slice(), admission.place);
+        self.format.renew(&admission.verdict, &Presented { path: &path.rest, names, place, ..*request })
+    }
+
+    /// Where the format gets keys from while the node runs.
+    pub fn key_source(&self) -> Option<Arc<dyn format::KeySource>> {
+        self.format.source()
+    }
+
+    /// Forgets what was found out about tokens: after the keys have changed.
+    pub fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        self.verdicts.clear();
+    }
+
+    /// The status of a refusal.
+    pub fn status(&self, reason: Reason) -> u16 {
+        self.statuses.of(reason)
     }
 
     /// The text of the token that counts, as received and unverified: for tools that show what it says.
     ///
     /// # Errors
     /// [`Reason::Missing`], or [`Reason::Malformed`] where there are two.
-    pub fn token_text<'a>(
-        &self,
-        path: &'a str,
-        query: Option<&'a str>,
-        cookies: impl Iterator<Item = &'a str>,
-    ) -> Result<&'a str, Reason> {
-        self.find(&self.split_path(path), query, cookies).map(|found| found.token)
+    pub fn token_text<'a>(&self, request: &Presented<'a>) -> Result<Cow<'a, str>, Reason> {
+        let finder = self.finder();
+        let finds = finder.find(&finder.path(request.path), request)?;
+        finds.session.or(finds.renewed).or(finds.own).map(|found| found.token).ok_or(Reason::Missing)
     }
 
-    /// Whether a query parameter or cookie of this name is a token, and so no part of key, origin request or log.
-    /// Percent-encoded spellings count too; `name` may be a whole parameter, its value included.
+    /// Whether a query parameter of this name is a token, and so no part of key, origin request or log. Percent-encoded
+    /// spellings count too; `name` may be a whole parameter, its value included.
     pub fn is_token_name(&self, name: &str) -> bool {
-        locate::parameter(name, &self.names).is_some()
+        locate::parameter(name, &self.names.query).is_some()
     }
 
-    /// Takes leading token segments off a path without verifying them: `(prefix, rest)`, with an empty prefix where
-    /// there is none. For requests that pass without a token (CORS preflight) but must not show one either.
-    pub fn strip_path<'a>(&self, path: &'a str) -> (&'a str, &'a str) {
-        let segments = self.split_path(path);
-        (segments.prefix, segments.rest)
+    /// Names of header fields that are tokens, and go no further than admission.
+    pub fn token_fields(&self) -> &[String] {
+        if self.places.contains(&TokenPlace::Header) { &self.names.query } else { &[] }
+    }
+
+    /// Takes the tokens out of a path without verifying them: the leading segments that are tokens, empty where there are
+    /// none, and the path without any. For requests that pass without a token (CORS preflight) but must not show one
+    /// either.
+    pub fn strip_path<'a>(&self, path: &'a str) -> (&'a str, Cow<'a, str>) {
+        let path = self.finder().path(path);
+        (path.segments.prefix, path.rest)
+    }
+
+    /// As much of a path as may be told of a request that was refused: without tokens, up to the first that stands where
+    /// none is looked for.
+    pub fn told_path<'a>(&self, path: &'a str) -> Cow<'a, str> {
+        let rest = self.strip_path(path).1;
+        let found = [&self.names.query, &self.names.path].map(|names| locate::named_anywhere(&rest, names));
+        match found.into_iter().flatten().min() {
+            Some(at) => Cow::Owned(rest.get(..at).unwrap_or_default().to_owned()),
+            None => rest,
+        }
     }
 
     /// The query without its token parameters; borrowed where it has none.
@@ -344,69 +414,38 @@ impl Policy {
 
     /// A `Cookie` header's value without its token cookies; borrowed where it has none.
     pub fn strip_cookie<'c>(&self, cookie: &'c str) -> Cow<'c, str> {
-        locate::without(cookie, ';', "; ", |pair| locate::cookie(pair, &self.names).is_some())
+        locate::without(cookie, ';', "; ", |pair| locate::cookie(pair, &self.names.cookies).is_some())
     }
 
-    fn split_path<'a>(&self, path: &'a str) -> locate::Segments<'a> {
-        locate::split_path(path, &self.names, |text| self.format.length_in_path(text))
+    fn finder(&self) -> Finder<'_> {
+        Finder {
+            names: &self.names,
+            places: &self.places,
+            form: &self.form,
+            format: &*self.format,
+            session: self.session.as_ref().map(|session| session as &dyn Format),
+        }
     }
+}
 
-    fn find<'a>(
-        &self,
-        segments: &locate::Segments<'a>,
-        query: Option<&'a str>,
-        cookies: impl Iterator<Item = &'a str>,
-    ) -> Result<Found<'a>, Reason> {
-        if segments.count > 1 {
-            return Err(Reason::Malformed);
+/// The format of a policy, with its keys.
+fn verifier(config: &TokenPolicy) -> Box<dyn Format> {
+    let keys = config.keys.as_slice();
+    match &config.format {
+        TokenFormat::EdgeAuth(options) => {
+            let salt = config.salt.as_ref().map(|salt| salt.0.as_slice());
+            Box::new(edgeauth::EdgeAuth::new(options, keys, salt))
         }
-        let mut finds = Finds::default();
-        for (rank, &place) in self.places.iter().enumerate() {
-            let mut note = |(name, token)| finds.note(Found { rank, place, name, token });
-            match place {
-                TokenPlace::Path => segments.token.into_iter().for_each(&mut note),
-                TokenPlace::Query => {
-                    let parameters = query.into_iter().flat_map(|query| query.split('&'));
-                    parameters.filter_map(|text| locate::parameter(text, &self.names)).for_each(&mut note);
-                }
-                TokenPlace::Cookie => {}
-            }
-        }
-        if let Some(rank) = self.places.iter().position(|place| *place == TokenPlace::Cookie) {
-            let pairs = cookies.flat_map(|cookie| cookie.split(';'));
-            let tokens = pairs.filter_map(|pair| locate::cookie(pair, &self.names));
-            tokens
-                .for_each(|(name, token)| finds.note(Found { rank, place: TokenPlace::Cookie, name, token }));
-        }
-        finds.only()
-    }
-
-    /// Verifies the text as received, then, where that is no genuine token, with percent-encoding undone.
-    fn verify<'a>(
-        &self,
-        token: &'a str,
-        request: &Presented<'_>,
-    ) -> Result<(Verified<'a>, Cow<'a, str>), Reason> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err(Reason::Malformed);
-        }
-        let first = match self.format.verify(token, request) {
-            Ok(grant) => return Ok((Verified::borrowed(grant), Cow::Borrowed(token))),
-            Err(reason @ (Reason::Malformed | Reason::BadMac)) => reason,
-            Err(reason) => return Err(reason),
-        };
-        let Ok(Cow::Owned(decoded)) = percent_decode_str(token).decode_utf8() else {
-            return Err(first);
-        };
-        match self.format.verify(&decoded, request) {
-            Ok(grant) => {
-                let verified = Verified::owned(grant);
-                Ok((verified, Cow::Owned(decoded)))
-            }
-            // A text that was well formed in either reading was a token with a wrong signature.
-            Err(Reason::Malformed) => Err(first),
-            Err(reason) => Err(reason),
-        }
+        TokenFormat::Jwt(options) => Box::new(jwt::Jwt::new(options, keys)),
+        TokenFormat::Cdni(options) => Box::new(cdni::Cdni::new(options, keys)),
+        TokenFormat::Cat(options) => Box::new(cat::Cat::new(options, keys)),
+        TokenFormat::CloudFront(options) => Box::new(cloudfront::CloudFront::new(options, keys)),
+        TokenFormat::SecureLink(options) => Box::new(secure_link::SecureLink::new(options, keys)),
+        TokenFormat::UrlSig(options) => Box::new(url_sig::UrlSig::new(options, keys)),
+        TokenFormat::Bunny(options) => Box::new(bunny::Bunny::new(options, keys)),
+        TokenFormat::Cloudflare(options) => Box::new(cloudflare::Cloudflare::new(options, keys)),
+        TokenFormat::Fastly(options) => Box::new(fastly::Fastly::new(options, keys)),
+        TokenFormat::MediaCdn(options) => Box::new(media_cdn::MediaCdn::new(options, keys)),
     }
 }
 
@@ -427,65 +466,6 @@ pub fn path_segment(name: &str, token: &str) -> String {
         }
     }
     segment
-}
-
-/// A [`Grant`] that no longer borrows from a decoded text.
-struct Verified<'a> {
-    session: Option<Cow<'a, str>>,
-    expires: u64,
-    key: usize,
-    claims: [Option<(&'static str, Cow<'a, str>)>; CLAIMS_MAX],
-}
-
-impl<'a> Verified<'a> {
-    fn borrowed(grant: Grant<'a>) -> Self {
-        let session = grant.session.map(Cow::Borrowed);
-        let claims = grant.claims.map(|claim| claim.map(|(name, value)| (name, Cow::Borrowed(value))));
-        Verified { session, expires: grant.expires, key: grant.key, claims }
-    }
-
-    fn owned(grant: Grant<'_>) -> Self {
-        let own = |text: &str| Cow::Owned(text.to_owned());
-        let claims = grant.claims.map(|claim| claim.map(|(name, value)| (name, own(value))));
-        Verified { session: grant.session.map(own), expires: grant.expires, key: grant.key, claims }
-    }
-}
-
-/// A token where it was found.
-#[derive(Clone, Copy)]
-struct Found<'a> {
-    rank: usize,
-    place: TokenPlace,
-    name: usize,
-    token: &'a str,
-}
-
-/// The tokens found so far: the one that counts, and whether a name came twice.
-#[derive(Default)]
-struct Finds<'a> {
-    best: Option<Found<'a>>,
-    names_seen: u64,
-    twice: bool,
-}
-
-impl<'a> Finds<'a> {
-    fn note(&mut self, found: Found<'a>) {
-        // Names from the 64th on share one bit: two of them in one request are refused, never overlooked.
-        let bit = 1_u64 << found.name.min(63);
-        self.twice |= self.names_seen & bit != 0;
-        self.names_seen |= bit;
-        if self.best.is_none_or(|best| (found.rank, found.name) < (best.rank, best.name)) {
-            self.best = Some(found);
-        }
-    }
-
-    fn only(self) -> Result<Found<'a>, Reason> {
-        match self.best {
-            None => Err(Reason::Missing),
-            Some(_) if self.twice => Err(Reason::Malformed),
-            Some(found) => Ok(found),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the command line asks of a running node: where its admin listener is, the token, and one request with JSON.
 //!
-//! Called by the commands that steer a node ([`super::cache`], [`super::purge`]).
+//! Called by the commands that steer a node ([`super::cache`], [`super::purge`], `super::token`).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -103,24 +103,39 @@ impl Node {
     /// # Errors
     /// When the node cannot be reached.
     pub fn post(&self, path: &str, body: Option<&Value>) -> Result<Answered> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            .build()
-            .into();
-        let mut request = agent.post(format!("{}{path}", self.base));
+        let mut request = agent().post(format!("{}{path}", self.base));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let answer = match body {
+        self.answered(match body {
             Some(body) => request.content_type("application/json").send(body.to_string()),
             None => request.send_empty(),
-        };
+        })
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// When the node cannot be reached.
+    pub fn get(&self, path: &str) -> Result<Answered> {
+        let mut request = agent().get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.answered(request.call())
+    }
+
+    fn answered(&self, answer: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Answered> {
         let mut answer = answer.with_context(|| format!("asking the node at {}", self.base))?;
         let status = answer.status().as_u16();
         let text = answer.body_mut().read_to_string().unwrap_or_default();
         Ok(Answered { status, body: serde_json::from_str(&text).unwrap_or_default() })
     }
+}
+
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
+    config.build().into()
 }
 
 impl Answered {

@@ -437,6 +437,7 @@ impl Fill<'_> {
             provenance,
             shared: kept,
             encoded: stale.encoded.again(),
+            carried: stale.carried.again(),
             ..Object::new(key, stale.kind, *header, lifetime, stale.body.clone())
         });
         self.flight.publish(if kept { State::Confirmed(object) } else { State::Unshared(object) });

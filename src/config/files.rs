@@ -42,24 +42,6 @@ pub(super) fn path(report: &Report, written: &str) -> PathBuf {
     report.folder().join(written)
 }
 
-/// Reads a key in hexadecimal. A mistake yields an empty one.
-pub(super) fn hex_secret(report: &mut Report, key: &str, written: &str) -> Secret {
-    let Some(text) = secret_text(report, key, written) else { return Secret(Vec::new()) };
-    match hex::decode(&text) {
-        Ok(bytes) => Secret(bytes),
-        Err(hex::FromHexError::OddLength) => {
-            let reason = format!("file \"{written}\" holds an odd number of hexadecimal digits");
-            report.mistake(key, reason, "write two digits for each byte of the key");
-            Secret(Vec::new())
-        }
-        Err(_) => {
-            let reason = format!("file \"{written}\" does not hold hexadecimal digits only");
-            report.mistake(key, reason, "write the key as hexadecimal digits on one line");
-            Secret(Vec::new())
-        }
-    }
-}
-
 /// Reads a secret that is visible ASCII text. A mistake yields an empty one.
 pub(super) fn text_secret(report: &mut Report, key: &str, written: &str) -> Secret {
     let Some(text) = secret_text(report, key, written) else { return Secret(Vec::new()) };
@@ -70,7 +52,8 @@ pub(super) fn text_secret(report: &mut Report, key: &str, written: &str) -> Secr
     Secret(text.into_bytes())
 }
 
-fn secret_text(report: &mut Report, key: &str, written: &str) -> Option<String> {
+/// Reads the text of a secret.
+pub(super) fn secret_text(report: &mut Report, key: &str, written: &str) -> Option<String> {
     if written.is_empty() {
         report.mistake(key, "is empty", "name the file that holds the secret");
         return None;

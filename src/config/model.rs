@@ -2,9 +2,12 @@
 //!
 //! Made by [`super::load`] from a file; read by every station. Nothing here is validated again at run time.
 
+mod token;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
@@ -13,6 +16,11 @@ use ipnet::IpNet;
 use wildmatch::WildMatch;
 
 use crate::asset::Kind;
+
+pub use token::{
+    Carry, Entitlement, FleetAway, KeyKind, Session, Statuses, TOKEN_KEYS_MAX, TOKEN_NAMES_MAX, TokenBind,
+    TokenFormat, TokenKey, TokenPlace, TokenPolicy,
+};
 
 /// A complete, checked configuration.
 #[derive(Clone, Debug)]
@@ -27,12 +35,25 @@ pub struct Config {
     pub log: Log,
     /// Who may purge, beside the operators' listener.
     pub purge: Purge,
+    /// Where revocations are noted.
+    pub revocation: Revocation,
+    /// What nodes share; None: this one decides for itself.
+    pub fleet: Option<Fleet>,
+    /// Where addresses are.
+    pub geo: Geo,
     /// Origin groups; sites refer to them by place.
     pub origins: Vec<Origin>,
     /// Token policies; sites refer to them by place.
     pub tokens: Vec<TokenPolicy>,
     /// Sites, in the order of the file.
     pub sites: Vec<Site>,
+}
+
+impl Config {
+    /// Whether something asks for the fingerprints of TLS clients: they are computed only then.
+    pub fn asks_for_fingerprints(&self) -> bool {
+        self.log.tls_fingerprint || self.tokens.iter().any(TokenPolicy::asks_for_fingerprints)
+    }
 }
 
 /// `[server]`
@@ -135,8 +156,16 @@ pub struct Limits {
     pub uncacheable_memory: Duration,
     /// Bytes of a header field, cookie or claim in a key; a request with a longer one passes through.
     pub key_value: usize,
+    /// Bytes of what is remembered of verified tokens, by each policy, and by its session tokens.
+    pub token_verdicts: u64,
     /// Answers kept under one key that vary by fields of the request; a further one takes the place of the first.
     pub variants: usize,
+    /// Revocations remembered; a further one is refused.
+    pub revocations: usize,
+    /// Used tokens remembered; while there are as many, a further one that is good once is refused.
+    pub replays: usize,
+    /// Subjects whose streams are counted; while there are as many, a further one's are not limited.
+    pub stream_subjects: usize,
 }
 
 /// `[log]`
@@ -146,6 +175,8 @@ pub struct Log {
     pub access: AccessLog,
     /// Access lines held for the writer; further ones are dropped and counted.
     pub queue: usize,
+    /// Whether access lines tell the JA4 fingerprint of clients that come over TLS.
+    pub tls_fingerprint: bool,
     /// Least severe level of the node's own messages.
     pub level: tracing::level_filters::LevelFilter,
 }
@@ -186,6 +217,26 @@ pub struct HookKey {
     pub id: String,
     /// Its bytes.
     pub secret: Secret,
+}
+
+/// `[revocation]`
+#[derive(Clone, Debug, Default)]
+pub struct Revocation {
+    /// The file they are noted in; None: they live in memory.
+    pub file: Option<PathBuf>,
+}
+
+/// `[fleet]`, where it names a server.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// The Redis server, without its password.
+    pub redis: redis::ConnectionInfo,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// What every key in Redis begins with.
+    pub prefix: String,
+    /// How long a request may wait for Redis.
+    pub timeout: Duration,
 }
 
 /// `[origin.NAME]`
@@ -277,68 +328,24 @@ pub struct Retry {
     pub on_status: Vec<u16>,
 }
 
-/// `[token.NAME]`
-#[derive(Clone, Debug)]
-pub struct TokenPolicy {
-    /// NAME.
-    pub name: String,
-    /// The wire format.
-    pub format: TokenFormat,
-    /// Keys in the order they are tried; the first one signs.
-    pub keys: Vec<TokenKey>,
-    /// Names the token may have, in order.
-    pub names: Vec<String>,
-    /// Places it may stand in, in order.
-    pub places: Vec<TokenPlace>,
-    /// How the token reaches the segments.
-    pub carry: Carry,
-    /// Clock difference tolerated.
-    pub leeway: Duration,
-    /// `salt` hashed with every token, never sent.
-    pub salt: Option<Secret>,
+/// `[geo]`
+#[derive(Clone, Debug, Default)]
+pub struct Geo {
+    /// Says which country, and perhaps which subdivisions, an address is in.
+    pub country: Option<Arc<GeoDatabase>>,
+    /// Says which autonomous system announces an address.
+    pub asn: Option<Arc<GeoDatabase>>,
 }
 
-/// The format of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenFormat {
-    /// Akamai EdgeAuth 2.0, HMAC-SHA256.
-    EdgeAuth,
-}
+/// A MaxMind database, read whole.
+pub type GeoDatabase = maxminddb::Reader<Vec<u8>>;
 
-/// A signing key.
-#[derive(Clone, Debug)]
-pub struct TokenKey {
-    /// Its name in logs and metrics.
-    pub id: String,
-    /// Its bytes.
-    pub secret: Secret,
-}
-
-/// Where a token may stand in a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenPlace {
-    /// The leading path segment, `/NAME=TOKEN/...`.
-    Path,
-    /// A query parameter.
-    Query,
-    /// A cookie.
-    Cookie,
-}
-
-impl TokenFormat {
-    /// Names of what its tokens say that a rule's `key.claims` may name.
-    pub const fn claims(self) -> &'static [&'static str] {
-        match self {
-            TokenFormat::EdgeAuth => &["id", "data", "ip", "acl"],
-        }
+impl Geo {
+    /// Whether the database of countries knows subdivisions.
+    pub fn knows_subdivisions(&self) -> bool {
+        let kind = self.country.as_ref().map(|database| database.metadata().database_type.as_str());
+        kind.is_some_and(|kind| !kind.contains("Country"))
     }
-}
-
-/// How a token reaches the segments of a playlist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carry {
-    /// As leading path segment, which relative URIs inherit.
-    Path,
 }
 
 /// `[[site]]`
@@ -384,6 +391,8 @@ pub enum HostPattern {
 pub struct Cors {
     /// Origins that may read answers; None: any (`*`).
     pub origins: Option<Vec<String>>,
+    /// Whether pages may send cookies; then origins are named.
+    pub credentials: bool,
     /// How long a browser may remember a preflight answer.
     pub max_age: Duration,
 }

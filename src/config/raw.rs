@@ -3,6 +3,8 @@
 //! The doc comments on the fields are the manual: [`super::reference`] prints them into `conf/forebay.toml` and the JSON
 //! Schema. Types here say what a value looks like (text, number, list); what it means is decided by `super::resolve`.
 
+mod fleet;
+mod geo;
 mod origin;
 mod purge;
 mod site;
@@ -14,10 +16,15 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use fleet::{Fleet, Revocation};
+pub(super) use geo::Geo;
 pub(super) use origin::{Health, Origin, OriginTimeouts};
 pub(super) use purge::{HookKey, Purge, PurgeHook};
 pub(super) use site::{Coding, Cors, DiskAdmission, HeaderChanges, Key, Quota, Rule, Site};
-pub(super) use token::{Carry, TokenFormat, TokenKey, TokenPlace, TokenPolicy};
+pub(super) use token::{
+    Bind, Carry, FleetAway, Replay, Session, SessionBinding, SessionScope, TokenKey, TokenPlace, TokenPolicy,
+    UnknownPlace,
+};
 pub(super) use values::{Duration, KindWord, OneOrMany, Size};
 
 /// Configuration of a forebay node.
@@ -39,6 +46,16 @@ pub(super) struct File {
     /// Who may purge, beside the operators' listener.
     #[serde(default)]
     pub(super) purge: Purge,
+    /// Tokens that are refused although they are good: what of them outlives a restart.
+    #[serde(default)]
+    pub(super) revocation: Revocation,
+    /// What nodes share: revocations, the tokens that are good once, and the streams that a subject has at once.
+    #[serde(default)]
+    pub(super) fleet: Fleet,
+    /// Where addresses are, for what goes by country or network: MaxMind databases (`.mmdb`), which the operator supplies
+    /// and keeps up to date. Each is read at start, up to 512MiB, into memory of its own beside `store.memory`.
+    #[serde(default)]
+    pub(super) geo: Geo,
     /// Groups of origin servers, by name: letters, digits, `-` and `_`. Sites refer to them by name.
     #[serde(default)]
     pub(super) origin: BTreeMap<String, Origin>,
@@ -224,10 +241,24 @@ pub(super) struct Limits {
     /// Bytes of a header field, cookie or claim that a rule's `key` names; a request with a longer one passes through
     /// and is not cached. 16B to 4KiB.
     pub(super) key_value: Size,
+    /// Bytes of what is remembered of verified tokens, by each token policy, and by its session tokens. From 64KiB.
+    pub(super) token_verdicts: Size,
     /// Answers kept under one key that vary by fields of the request, as the origin's `Vary` says; a further one
     /// takes the place of the one that was kept first.
     #[schemars(range(min = 1, max = 1024))]
     pub(super) variants: u32,
+    /// Revocations remembered at once, those included that were taken back and have not ended; a further one is refused.
+    /// Nodes of one fleet need the same.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) revocations: u32,
+    /// Tokens that are good once and have been used, remembered until they end; while there are as many, a further one is
+    /// refused. 40 bytes each.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub(super) replays: u32,
+    /// Subjects whose streams are counted at once; while there are as many, a further one's streams are not limited. About
+    /// 150 bytes each.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) stream_subjects: u32,
 }
 
 impl Default for Limits {
@@ -245,7 +276,11 @@ impl Default for Limits {
             abandon_below: 50,
             uncacheable_memory: Duration::new("60s"),
             key_value: Size::new("1KiB"),
+            token_verdicts: Size::new("16MiB"),
             variants: 32,
+            revocations: 100_000,
+            replays: 1_000_000,
+            stream_subjects: 100_000,
         }
     }
 }
@@ -260,6 +295,9 @@ pub(super) struct Log {
     /// Access lines held for the writer; further ones are dropped and counted.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub(super) queue: u32,
+    /// Whether access lines tell the JA4 fingerprint of clients that come over TLS (`tls_fingerprint`). It tells players
+    /// apart by their software, not viewers.
+    pub(super) tls_fingerprint: bool,
     /// Least severe level of the node's own messages: `off`, `error`, `warn`, `info`, `debug` or `trace`. The lines that
     /// tell of listeners, and who purged what (`forebay::audit`), are shown at every level.
     pub(super) level: Level,
@@ -267,7 +305,7 @@ pub(super) struct Log {
 
 impl Default for Log {
     fn default() -> Log {
-        Log { access: "stdout".to_owned(), queue: 8192, level: Level::Info }
+        Log { access: "stdout".to_owned(), queue: 8192, tls_fingerprint: false, level: Level::Info }
     }
 }
 

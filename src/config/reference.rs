@@ -48,6 +48,13 @@ fn simplify(schema: &mut Value) {
             }
         }
     }
+    // Words with descriptions of their own are words all the same.
+    if let Some(Value::Array(words)) = members.get("oneOf") {
+        let words: Vec<Value> = words.iter().filter_map(|word| word.get("const").cloned()).collect();
+        members.shift_remove("oneOf");
+        members.insert("type".to_owned(), "string".into());
+        members.insert("enum".to_owned(), words.into());
+    }
     if members.get("default").is_some_and(|default| default.is_null() || default.is_object()) {
         members.shift_remove("default");
     }
@@ -75,8 +82,10 @@ pub(super) fn toml_value(value: &Value) -> String {
             format!("[{}]", items.iter().map(toml_value).collect::<Vec<_>>().join(", "))
         }
         Value::Object(members) => {
+            // What is not given has no value to show.
+            let members = members.iter().filter(|(_, value)| !value.is_null());
             let members: Vec<_> =
-                members.iter().map(|(name, value)| format!("{name} = {}", toml_value(value))).collect();
+                members.map(|(name, value)| format!("{name} = {}", toml_value(value))).collect();
             format!("{{ {} }}", members.join(", "))
         }
         other => other.to_string(),

@@ -3,6 +3,8 @@
 //! Called by [`super::parse`] with a file of the right shape. A mistake goes into the report, and a stand-in into the
 //! model; a model with stand-ins is thrown away, because its report is not empty.
 
+mod fleet;
+mod geo;
 mod origin;
 mod purge;
 mod server;
@@ -30,10 +32,16 @@ pub(super) fn resolve(file: &raw::File, report: &mut Report) -> Config {
     let limits = server::limits(report, &file.limits, store.memory);
     let log = server::log(report, &file.log);
     let purge = purge::purge(report, &file.purge, server.admin.is_some());
+    let revocation = fleet::revocation(report, &file.revocation);
+    let fleet = fleet::fleet(report, &file.fleet);
+    let geo = geo::geo(report, &file.geo);
     let origins = file.origin.iter().map(|(name, origin)| origin::origin(report, name, origin)).collect();
-    let tokens: Vec<_> = file.token.iter().map(|(name, token)| token::policy(report, name, token)).collect();
+    let places = token::bind::Places { written: &file.geo, geo: &geo };
+    let tokens = file.token.iter().map(|(name, token)| token::policy(report, name, token, &places));
+    let tokens: Vec<_> = tokens.collect();
+    fleet::policies(report, file);
     let sites = site::sites(report, file, &site::Around { memory: store.memory, tokens: &tokens });
-    Config { server, store, limits, log, purge, origins, tokens, sites }
+    Config { server, store, limits, log, purge, revocation, fleet, geo, origins, tokens, sites }
 }
 
 /// Reads a duration in a range, ends included.

@@ -150,8 +150,8 @@ impl Walk<'_> {
     }
 
     fn integer(&mut self, number: Option<i128>, schema: &Value, key: &str) -> Option<Value> {
-        let bound = |name| schema.get(name).and_then(Value::as_i64).map(i128::from);
-        let (min, max) = (bound("minimum").unwrap_or(0), bound("maximum").unwrap_or(i128::from(i64::MAX)));
+        let bound = |name, or: i64| i128::from(schema.get(name).and_then(Value::as_i64).unwrap_or(or));
+        let (min, max) = (bound("minimum", i64::MIN), bound("maximum", i64::MAX));
         let in_range = number.filter(|number| (min..=max).contains(number));
         if in_range.is_none() {
             let shown = number.map_or("the number".to_owned(), |number| number.to_string());

@@ -4,16 +4,18 @@
 //! and gets the identity representation after that. A copy counts in the store's budget, and hangs on its object. One
 //! that saves next to nothing, or finds no memory, is not kept: the object is sent as it is.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{HeaderMap, RANGE};
+use http::header::{HeaderMap, HeaderValue, RANGE};
 use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::sync::Semaphore;
 
+use super::carry::Rewritten;
 use super::encoding;
 use crate::config::model::Coding;
 use crate::store::encoded::Filling;
@@ -71,6 +73,8 @@ pub struct Selected {
     pub varies: bool,
     /// The encoded copy; None: the object as it is.
     pub coded: Option<Coded>,
+    /// The text with the viewer's token in it; None: the object as it is, or encoded.
+    pub rewritten: Option<Rewritten>,
 }
 
 /// An encoded copy.
@@ -83,6 +87,24 @@ pub struct Coded {
 }
 
 impl Selected {
+    /// A text with the viewer's token in it.
+    pub fn rewritten(rewritten: Rewritten) -> Selected {
+        Selected { rewritten: Some(rewritten), ..Selected::default() }
+    }
+
+    /// Whether it is the object as it is: that alone is sent in parts.
+    pub fn is_identity(&self) -> bool {
+        self.coded.is_none() && self.rewritten.is_none()
+    }
+
+    /// The tag of the representation, where that of the object is `tag`.
+    pub fn tag<'t>(&self, tag: &'t HeaderValue) -> Cow<'t, HeaderValue> {
+        match &self.rewritten {
+            Some(rewritten) => rewritten.tag(tag),
+            None => encoding::tag(tag, self.coding()),
+        }
+    }
+
     /// The coding, if it is encoded.
     pub fn coding(&self) -> Option<Coding> {
         self.coded.as_ref().map(|coded| coded.coding)
@@ -130,7 +152,7 @@ impl Encoder {
         if codings.is_empty() || !object.encoded.is_eligible(|| encoding::is_eligible(object)) {
             return Selected::default();
         }
-        let identity = Selected { varies: true, coded: None };
+        let identity = Selected { varies: true, ..Selected::default() };
         let wants_range = *method == Method::GET && request.contains_key(RANGE);
         let Some(coding) = encoding::choose(request, codings).filter(|_| !wants_range) else {
             return identity;
@@ -144,7 +166,7 @@ impl Encoder {
             let _ = Box::pin(tokio::time::timeout(ENCODE_WAIT, place.wait())).await;
         }
         let coded = place.made().cloned().flatten().map(|content| Coded { coding, content });
-        Selected { varies: true, coded }
+        Selected { varies: true, coded, rewritten: None }
     }
 
     /// Whether a body is here as a whole, and of a size to be encoded.

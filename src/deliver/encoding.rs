@@ -82,13 +82,17 @@ pub fn choose(request: &HeaderMap, preference: &[Coding]) -> Option<Coding> {
 /// The entity tag of an object's representation in a coding: another one for each, since the bytes differ (RFC 9110
 /// section 8.8.3.3).
 pub fn tag(tag: &HeaderValue, coding: Option<Coding>) -> Cow<'_, HeaderValue> {
-    let Some(coding) = coding else { return Cow::Borrowed(tag) };
+    coding.map_or(Cow::Borrowed(tag), |coding| tag_with(tag, coding.as_str()))
+}
+
+/// An entity tag with a word inside its quotes: that of another representation.
+pub fn tag_with<'t>(tag: &'t HeaderValue, word: &str) -> Cow<'t, HeaderValue> {
     // Some origins send tags without quotes.
     let (opened, quote) = match tag.as_bytes().strip_suffix(b"\"") {
         Some(opened) => (opened, "\""),
         None => (tag.as_bytes(), ""),
     };
-    let coded = [opened, b"-", coding.as_str().as_bytes(), quote.as_bytes()].concat();
+    let coded = [opened, b"-", word.as_bytes(), quote.as_bytes()].concat();
     HeaderValue::from_bytes(&coded).map_or(Cow::Borrowed(tag), Cow::Owned)
 }
 

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use http::StatusCode;
 use http::header::{
-    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING,
-    CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, ETAG, EXPIRES,
-    HeaderName, HeaderValue, LAST_MODIFIED, VARY, VIA,
+    ACCEPT_RANGES, ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_ORIGIN, AGE, CACHE_CONTROL,
+    CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE,
+    CONTENT_TYPE, ETAG, EXPIRES, HeaderName, HeaderValue, LAST_MODIFIED, VARY, VIA,
 };
 use pingora::http::ResponseHeader;
 
@@ -285,11 +285,24 @@ pub fn change(header: &mut ResponseHeader, changes: &HeaderChanges) {
 /// that the site does not name is allowed by no word of the origin.
 pub fn share(header: &mut ResponseHeader, cors: impl Iterator<Item = (HeaderName, HeaderValue)>) {
     header.remove_header(&ACCESS_CONTROL_ALLOW_ORIGIN);
+    header.remove_header(&ACCESS_CONTROL_ALLOW_CREDENTIALS);
     for (name, value) in cors {
         if name == VARY {
             append(header, name, value);
         } else {
             set(header, name, value);
+        }
+    }
+}
+
+/// Adds fields that are for this viewer alone to an answer that is no failure.
+pub fn append_all(header: &mut ResponseHeader, fields: &[(HeaderName, HeaderValue)]) {
+    if header.status.as_u16() < 400 {
+        for (name, value) in fields {
+            append(header, name.clone(), value.clone());
+        }
+        if !fields.is_empty() {
+            super::carry::make_private(header);
         }
     }
 }

@@ -24,10 +24,9 @@ use http::header::{
 };
 use http::{Method, StatusCode};
 
-use super::encoding;
+use super::encode::Selected;
 use super::multipart::{Boundary, Multipart};
 use super::range::{self, RangeRequest, Spec, VERY_LARGE_LAST};
-use crate::config::model::Coding;
 use crate::store::{BodyError, Object};
 
 /// What `Last-Modified` must be older than `Date` by, to tell versions apart (RFC 9110 section 8.8.2.2).
@@ -101,8 +100,8 @@ impl Untold {
     }
 }
 
-/// Decides by the request's preconditions, in the order of RFC 9110 section 13.2.2. `coding` is that of the
-/// representation selected; one that is encoded is not sent in parts.
+/// Decides by the request's preconditions, in the order of RFC 9110 section 13.2.2. Only the object as it is is
+/// sent in parts; a text with a viewer's token in it is compared by its tag alone, for its date says nothing of the token.
 ///
 /// # Errors
 /// [`Untold`], when it is too early to tell.
@@ -110,14 +109,14 @@ pub fn plan(
     method: &Method,
     request: &HeaderMap,
     object: &Object,
-    coding: Option<Coding>,
+    selected: &Selected,
     terms: &Terms,
 ) -> Result<Plan, Untold> {
     // Preconditions and ranges bear on a 200 alone (sections 13.2.1 and 14.2).
     if object.status() != StatusCode::OK {
         return Ok(Plan::Whole);
     }
-    let conditions = Conditions { request, object, coding };
+    let conditions = Conditions { request, object, selected };
     if conditions.fail() {
         return Ok(Plan::Failed);
     }
@@ -125,7 +124,7 @@ pub fn plan(
         return Ok(Plan::NotModified);
     }
     match single(request, &RANGE).and_then(|field| field.to_str().ok()) {
-        Some(field) if *method == Method::GET && coding.is_none() && conditions.allow_range() => {
+        Some(field) if *method == Method::GET && selected.is_identity() && conditions.allow_range() => {
             part(field, object, terms)
         }
         _ => Ok(Plan::Whole),
@@ -175,7 +174,7 @@ fn growing_part(field: &str, object: &Object, terms: &Terms) -> Result<Plan, Unt
 struct Conditions<'a> {
     request: &'a HeaderMap,
     object: &'a Object,
-    coding: Option<Coding>,
+    selected: &'a Selected,
 }
 
 impl Conditions<'_> {
@@ -204,6 +203,9 @@ impl Conditions<'_> {
             return self.request.get_all(IF_NONE_MATCH).iter().any(|list| tags(list.as_bytes()).any(matches));
         }
         let Some(since) = self.date_of(&IF_MODIFIED_SINCE) else { return false };
+        if self.selected.rewritten.is_some() {
+            return false;
+        }
         let modified = match self.object.last_modified() {
             Some(modified) => date(modified),
             None => Some(self.made()),
@@ -226,7 +228,7 @@ impl Conditions<'_> {
 
     /// The tag of the representation selected.
     fn etag(&self) -> Option<Cow<'_, HeaderValue>> {
-        self.object.etag().map(|etag| encoding::tag(etag, self.coding))
+        self.object.etag().map(|etag| self.selected.tag(etag))
     }
 
     /// When the answer was made: `Date`, else when it came.

@@ -19,6 +19,8 @@ pub struct Refused {
     pub status: u16,
     /// A word of a closed list; the same in log and metrics.
     pub reason: &'static str,
+    /// Further fields of the answer.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
     /// `Allow`, for 405.
     pub allow: Option<HeaderValue>,
     /// Whether admission refused it, or answering it failed.
@@ -44,6 +46,9 @@ pub fn response(
     fields::set(&mut header, CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Some(allow) = &refused.allow {
         fields::set(&mut header, ALLOW, allow.clone());
+    }
+    for (name, value) in &refused.fields {
+        fields::append(&mut header, name.clone(), value.clone());
     }
     if refused.status == 503 {
         fields::set(&mut header, RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));

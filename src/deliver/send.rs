@@ -16,6 +16,7 @@ use pingora::{Error, ErrorType, Result};
 use super::encode::Selected;
 use super::multipart::Multipart;
 use super::plan::Plan;
+use crate::store::body::CHUNK_BYTES;
 use crate::store::{BodyError, ContentReader, Object};
 
 /// Sends what was selected of an object, by its plan.
@@ -46,6 +47,11 @@ pub async fn object(
         let len = whole_length(object).await?.saturating_sub(start);
         super::fields::set(&mut header, CONTENT_LENGTH, HeaderValue::from(len));
     }
+    if let Some(rewritten) = &selected.rewritten {
+        let text = rewritten.gather(object).map_err(broken)?;
+        session.write_response_header(Box::new(header)).await?;
+        return whole_text(session, text).await;
+    }
     let mut reader = selected.content(object).reader();
     match plan {
         Plan::Part { start, end, .. } => reader.seek(*start, Some(*end)),
@@ -60,6 +66,14 @@ pub async fn object(
         Plan::Parts(multipart) => parts(session, &mut reader, multipart).await,
         _ => body(session, &mut reader, Then::End).await,
     }
+}
+
+/// Sends a body that is here, a chunk at a time.
+async fn whole_text(session: &mut ServerSession, mut text: Bytes) -> Result<()> {
+    while text.len() > CHUNK_BYTES {
+        session.write_response_body(text.split_to(CHUNK_BYTES), false).await?;
+    }
+    session.write_response_body(text, true).await
 }
 
 /// Sends several parts of a body.

@@ -122,7 +122,7 @@ mod tests {
         for listen in ["127.0.0.1", "::1", "0.0.0.0"] {
             let config =
                 configuration(&key, listen.parse().unwrap(), "127.0.0.1:7000".parse().unwrap()).unwrap();
-            assert_eq!(config.tokens[0].keys[0].secret.0, key.0);
+            assert_eq!(config.tokens[0].keys[0].bytes.0, key.0);
         }
     }
 

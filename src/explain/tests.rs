@@ -56,9 +56,13 @@ fn answered(url: &str, status: u16, fields: &[(&'static str, &str)]) -> Question
 }
 
 fn told(question: &Question) -> Explanation {
+    told_by(CONFIG, question)
+}
+
+fn told_by(config: &str, question: &Question) -> Explanation {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("key"), "00112233").unwrap();
-    let config = crate::config::parse(CONFIG, &folder.path().join(Path::new("forebay.toml"))).unwrap();
+    let config = crate::config::parse(config, &folder.path().join(Path::new("forebay.toml"))).unwrap();
     let families = OriginFamilies::new(&Registry::new()).unwrap();
     let origins = Origins::new(&config.origins, &families).unwrap();
     explain(&Sites::new(&config, &origins), &Limits::of(&config), question)
@@ -204,4 +208,27 @@ fn people_read_a_line_for_each_thing() {
          answer    200\n  rule    none matches the answer\n  ttl     90s: max-age of the origin\n  \
          stale   0s while it is fetched anew, 0s when the origin fails\n  viewers Cache-Control: max-age=90\n"
     );
+}
+
+/// A token for a URL with a port is explained as it is served.
+#[test]
+fn the_host_that_a_token_is_for_has_its_port() {
+    use crate::admission::token::media_cdn::{Claims, Signer, Target, sign};
+    use crate::config::formats::hash::Hash;
+    let config = CONFIG.replace("'edgeauth'", "'media_cdn'");
+    let claims = Claims {
+        target: Target::Prefix("http://vod.example.com:8080/a/".into()),
+        starts: None,
+        expires: NOW + 60,
+        session_id: None,
+        data: None,
+        headers: Vec::new(),
+        ip_ranges: Vec::new(),
+    };
+    let token = sign(&claims, &Signer::shared(Hash::Sha256, &[0xd3, 0x4d, 0x75, 0xdb, 0x6d, 0xf7]));
+    for (host, valid) in [("vod.example.com:8080", true), ("vod.example.com", false)] {
+        let question = question(&format!("http://{host}/a/1.m4s?edge-cache-token={token}"));
+        let told = told_by(&config, &question);
+        assert_eq!(told.token.as_ref().map(|token| token.valid), Some(valid), "{host} {:?}", told.token);
+    }
 }

@@ -180,7 +180,7 @@ fn respell(text: &[u8]) -> Result<String, NotATarget> {
 }
 
 /// RFC 3986 section 5.2.4, with duplicate slashes merged before.
-fn without_dots(path: &str, merge_slashes: bool) -> String {
+pub(crate) fn without_dots(path: &str, merge_slashes: bool) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut ends_in_slash = false;
     let inner = path.strip_prefix('/').unwrap_or(path);

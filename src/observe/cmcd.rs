@@ -68,6 +68,24 @@ impl<'a> Cmcd<'a> {
         None
     }
 
+    /// The pairs of `raw` without `nor`, which repeats a URL, with all that its query says.
+    pub fn without_next_object(raw: &str) -> Cow<'_, str> {
+        if !raw.contains("nor") {
+            return Cow::Borrowed(raw);
+        }
+        let mut kept = String::with_capacity(raw.len());
+        let mut rest = raw;
+        while let Some((key, _, after)) = next_pair(rest) {
+            let pair = rest.strip_suffix(after).unwrap_or_default();
+            if key != "nor" {
+                kept.push_str(if kept.is_empty() { "" } else { "," });
+                kept.push_str(pair.trim_start_matches([',', ' ']));
+            }
+            rest = after;
+        }
+        Cow::Owned(kept)
+    }
+
     /// Whether nothing was kept.
     pub fn is_empty(&self) -> bool {
         *self == Cmcd::default()
@@ -195,6 +213,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn what_comes_next_is_left_out_and_all_else_stays() {
+        for (raw, expected) in [
+            (r#"br=1,nor="..%2Fa.ts%3Ft%3Dsecret",sid="a,nor=b",su"#, r#"br=1,sid="a,nor=b",su"#),
+            (r#"nor="a",nor=b, nor = "c""#, ""),
+            (r#"sid="x",nor="cut"#, r#"sid="x""#),
+            ("br=1,su", "br=1,su"),
+        ] {
+            let kept = Cmcd::without_next_object(raw);
+            assert_eq!(kept, expected, "{raw}");
+            assert_eq!(Cmcd::parse(&kept), Cmcd { nor: None, ..Cmcd::parse(raw) }, "{raw}");
+        }
+    }
 
     #[test]
     fn what_hls_js_sends_is_read() {

@@ -49,6 +49,7 @@ struct Families {
     coalesce_wait: HistogramVec,
     coalesce_timeouts: IntCounterVec,
     token_denied: IntCounterVec,
+    jwks_refreshes: IntCounterVec,
 }
 
 const CELLS: usize = Kind::ALL.len() * Outcome::ALL.len();
@@ -113,6 +114,11 @@ impl Metrics {
         site.coalesce_timeouts.get_or_init(new).inc();
     }
 
+    /// Counts a fetch of a token policy's keys.
+    pub fn jwks_refresh(&self, policy: &str, result: &str) {
+        self.families.jwks_refreshes.with_label_values(&[policy, result]).inc();
+    }
+
     /// `forebay_connections`: raised at accept, lowered at close.
     pub fn connections(&self) -> &IntGauge {
         &self.connections
@@ -172,6 +178,7 @@ impl Families {
             coalesce_wait: register(registry, histograms(names::COALESCE_WAIT)?)?,
             coalesce_timeouts: register(registry, counters(names::COALESCE_TIMEOUTS)?)?,
             token_denied: register(registry, counters(names::TOKEN_DENIED)?)?,
+            jwks_refreshes: register(registry, counters(names::JWKS_REFRESHES)?)?,
         })
     }
 }

@@ -60,6 +60,8 @@ pub struct Record<'a> {
     pub cmcd: Option<&'a str>,
     /// `User-Agent` header.
     pub user_agent: Option<&'a str>,
+    /// JA4 of the client's ClientHello; None: plaintext, or not asked for.
+    pub tls_fingerprint: Option<&'a str>,
     /// Whether the transfer broke off before its end, on either side.
     pub aborted: bool,
     /// When the request came in.
@@ -134,6 +136,7 @@ pub(crate) mod tests {
             session: None,
             cmcd: None,
             user_agent: None,
+            tls_fingerprint: None,
             aborted: false,
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
         }

@@ -14,6 +14,7 @@ use super::{Edge, RequestCtx, path_of};
 use crate::cache::{Policy, RequestDirectives};
 use crate::coalesce::{Failure, Ticket};
 use crate::config::model::Rule;
+use crate::deliver::carry;
 use crate::deliver::encode::Selected;
 use crate::deliver::fields::{self, Forward};
 use crate::deliver::multipart::Boundary;
@@ -37,10 +38,19 @@ impl Edge {
     ) -> Result<()> {
         let request = session.req_header();
         let (method, headers) = (&request.method, &request.headers);
-        let selected = self.encoder.select(method, headers, &found.object, &site.encodings).await;
+        let carriage = self.carriage(session, ctx, site, &found.object);
+        let rewritten = match &carriage {
+            Some(carriage) => self.rewritten(session, ctx, site, &mut found.object, carriage).await,
+            None => Ok(None),
+        };
+        let selected = match rewritten {
+            Ok(Some(rewritten)) => Selected::rewritten(rewritten),
+            Ok(None) => self.encoder.select(method, headers, &found.object, &site.encodings).await,
+            Err(_) => return self.refuse(session, ctx, BROKEN).await.map(drop),
+        };
         let terms = Terms { ranges_max: self.limits.ranges, boundary: Boundary::random };
         let chosen = loop {
-            match plan(method, headers, &found.object, selected.coding(), &terms) {
+            match plan(method, headers, &found.object, &selected, &terms) {
                 Ok(chosen) => break chosen,
                 Err(untold) => {
                     if Box::pin(untold.wait(&found.object)).await.is_err() {
@@ -77,6 +87,13 @@ impl Edge {
         if let Some(cors) = &site.cors {
             fields::share(&mut header, cors.headers(&request.headers));
         }
+        if let (Some(rewritten), Some(carriage)) = (&selected.rewritten, &carriage) {
+            carry::tell_viewer(&mut header, rewritten, carriage.left());
+        }
+        if let Some(carriage) = &carriage {
+            carriage.set_cookie(&mut header, session, ctx);
+        }
+        fields::append_all(&mut header, &ctx.fields);
         ctx.first_byte = Some(std::time::Instant::now());
         let downstream: &mut ServerSession = session.as_mut();
         // The ticket in `found` is held until the last byte.
@@ -101,6 +118,7 @@ impl Edge {
                 fields::append(&mut header, name.clone(), value.clone());
             }
             rule().into_iter().for_each(|rule| fields::change(&mut header, &rule.headers));
+            selected.rewritten.iter().for_each(|_| carry::tell_rewritten(&mut header));
             let milliseconds = ctx.begun.elapsed().as_secs_f64() * 1000.0;
             fields::set(
                 &mut header,
@@ -110,6 +128,7 @@ impl Edge {
             return header;
         }
         let place = match selected.coding() {
+            None if selected.rewritten.is_some() => found.object.carried.hit_header(),
             None => &found.object.hit_header,
             Some(coding) => found.object.encoded.hit_header(coding),
         };
@@ -120,6 +139,7 @@ impl Edge {
         }
         let mut header = fields::header(&found.object, selected, chosen, &told);
         rule().into_iter().for_each(|rule| fields::change(&mut header, &rule.headers));
+        selected.rewritten.iter().for_each(|_| carry::tell_rewritten(&mut header));
         fields::set(&mut header, fields::SERVER_TIMING, fields::server_timing(found.outcome, None));
         self.store.keep_on_disk(&found.object);
         if let Some(text) = primary_text(&found.object.key.text)
@@ -176,6 +196,7 @@ pub(super) const BROKEN: Refused = Refused {
     status: 502,
     reason: "body_broken",
     allow: None,
+    fields: Vec::new(),
     outcome: Outcome::Error,
     forward: None,
     detail: None,
@@ -194,6 +215,7 @@ pub(super) fn refused_by(missed: Missed) -> Refused {
         status,
         reason,
         allow: None,
+        fields: Vec::new(),
         outcome: Outcome::Error,
         forward: (!unasked).then_some(Forward::Miss),
         detail: held_only.then_some(reason),

@@ -2,12 +2,13 @@
 //! them is kept.
 
 use http::Method;
-use http::header::{COOKIE, HOST, HeaderName, HeaderValue, VIA};
+use http::header::{COOKIE, HOST, HeaderName, HeaderValue, REFERER, VIA};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::ctx::RequestCtx;
+use crate::admission::token;
 use crate::cache::{Policy, hide_from_viewers, tell_expires};
 use crate::deliver::fields::{self as answer, CACHE_STATUS, Forward, Told};
 use crate::fields;
@@ -77,6 +78,13 @@ pub(super) fn prepare_request(
     let query = received.uri.query().map(|query| policy.strip_query(query)).filter(|query| !query.is_empty());
     let target = query.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
     request.set_raw_path(target.as_bytes())?;
+    let referer = request.headers.get(REFERER).map(|referer| referer.to_str().unwrap_or_default());
+    if let Some(referer) = referer.map(|referer| without_token(referer, policy)) {
+        request.remove_header(&REFERER);
+        if let Some(referer) = referer {
+            request.insert_header(REFERER, referer)?;
+        }
+    }
     let cookies: Vec<String> = received
         .headers
         .get_all(COOKIE)
@@ -90,6 +98,16 @@ pub(super) fn prepare_request(
         request.append_header(COOKIE, cookie)?;
     }
     Ok(())
+}
+
+/// The URL of the page that a request comes from, without token; None: it is no URL, and goes no further.
+fn without_token(referer: &str, policy: &token::Policy) -> Option<String> {
+    let url: http::Uri = referer.parse().ok()?;
+    let (scheme, authority) = (url.scheme_str()?, url.authority()?);
+    let path = policy.strip_path(url.path()).1;
+    let query = url.query().map(|query| policy.strip_query(query)).filter(|query| !query.is_empty());
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    Some(format!("{scheme}://{authority}{path}{query}"))
 }
 
 /// Why a request passes through.
@@ -113,6 +131,7 @@ pub(super) fn prepare_response(request: &RequestHeader, header: &mut ResponseHea
     if let Some(cors) = &site.cors {
         answer::share(header, cors.headers(&request.headers));
     }
+    answer::append_all(header, &ctx.fields);
 }
 
 /// The status that a failed request is answered with; 0: the client has gone, nothing is.

@@ -4,13 +4,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::admission::token::Claims;
+use http::{HeaderName, HeaderValue};
+
+use super::entry::Sent;
+use crate::admission::token::{Admission, Claims};
 use crate::asset::Kind;
 use crate::cache::Held;
 use crate::observe::Denial;
 use crate::origin::UpstreamPeer;
 use crate::outcome::Outcome;
 use crate::site::Site;
+
+/// Of a request without a token.
+static NO_CLAIMS: Claims = Claims::NONE;
 
 /// One request.
 pub struct RequestCtx {
@@ -32,12 +38,14 @@ pub struct RequestCtx {
     pub client: IpAddr,
     /// Length of the leading path segment that is the token; what follows is the path.
     pub token_bytes: usize,
-    /// What the token says, where a rule keys by it.
-    pub claims: Claims,
+    /// The target as it was sent, where that is not its normal form.
+    pub sent: Option<Sent>,
+    /// The token that admits it.
+    pub token: Option<Admission>,
+    /// Fields that the answer gets for this viewer alone.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
     /// Which rules ask something of the request that it has.
     pub held: Held,
-    /// The token's session.
-    pub session: Option<String>,
     /// When the first byte of the answer was about to be sent.
     pub first_byte: Option<Instant>,
     /// Time spent waiting for another request's fetch.
@@ -51,6 +59,11 @@ pub struct RequestCtx {
 }
 
 impl RequestCtx {
+    /// What the token says.
+    pub fn claims(&self) -> &Claims {
+        self.token.as_ref().map_or(&NO_CLAIMS, |token| &token.terms().claims)
+    }
+
     /// Nothing known yet.
     pub fn new(now: SystemTime) -> RequestCtx {
         RequestCtx {
@@ -63,9 +76,10 @@ impl RequestCtx {
             error: None,
             client: IpAddr::from([0, 0, 0, 0]),
             token_bytes: 0,
-            claims: Claims::default(),
+            sent: None,
+            token: None,
+            fields: Vec::new(),
             held: Held::default(),
-            session: None,
             first_byte: None,
             coalesce_wait: None,
             age_and_ttl: None,

@@ -14,7 +14,7 @@ use crate::site::Site;
 
 /// A target as it was sent, where that is not its normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub struct Sent {
     /// Path, with the token's leading segment.
     pub path: String,
     /// Query.

@@ -7,7 +7,9 @@ use http::header::{RANGE, USER_AGENT};
 use pingora::Error;
 use pingora::proxy::Session;
 
-use super::{RequestCtx, host};
+use super::{RequestCtx, host, ja4};
+use crate::admission::ja4::Ja4;
+use crate::observe::cmcd::Cmcd;
 use crate::observe::{Observer, Protocol, Record};
 
 /// Tells the observer of a request that has ended. The token is in nothing that is told.
@@ -18,13 +20,22 @@ pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Erro
     let policy = site.and_then(|site| site.token.as_deref());
     // Where no site matched, no policy says what of the target is a token: none of it is told.
     let path = if site.is_some() { header.uri.path() } else { "" };
-    let path = policy.map_or(path, |policy| policy.strip_path(path).1);
+    let path = match policy {
+        Some(policy) if ctx.token.is_none() => policy.told_path(path),
+        Some(policy) => policy.strip_path(path).1,
+        None => Cow::Borrowed(path),
+    };
     let query = header
         .uri
         .query()
         .filter(|_| site.is_some())
         .map(|query| policy.map_or(Cow::Borrowed(query), |policy| policy.strip_query(query)));
     let cmcd = query.as_deref().and_then(cmcd_of).or_else(|| cmcd_headers(session));
+    // What a player says it will ask for next has the token too.
+    let cmcd = cmcd.map(|cmcd| match policy {
+        Some(_) => Cmcd::without_next_object(&cmcd).into_owned(),
+        None => cmcd,
+    });
     let query = query.map(without_cmcd).filter(|query| !query.is_empty());
     let text = |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let record = Record {
@@ -37,7 +48,7 @@ pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Erro
         error: ctx.error,
         method: header.method.as_str(),
         host: host(header),
-        path,
+        path: &path,
         query: query.as_deref(),
         protocol: if session.is_http2() { Protocol::Http2 } else { Protocol::Http1 },
         tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
@@ -49,9 +60,10 @@ pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Erro
         coalesce_wait: ctx.coalesce_wait,
         age_s: ctx.age_and_ttl.map(|(age, _)| age),
         ttl_s: ctx.age_and_ttl.map(|(_, ttl)| ttl),
-        session: ctx.session.as_deref(),
+        session: ctx.token.as_ref().and_then(|token| token.terms().session.as_deref()),
         cmcd: cmcd.as_deref(),
         user_agent: text(USER_AGENT),
+        tls_fingerprint: ja4(session).filter(|_| observer.tls_fingerprints).map(Ja4::as_str),
         aborted: error.is_some(),
         started: ctx.started,
     };

@@ -1,5 +1,7 @@
 //! From what is asked for to what the store is told: the site, and the key that a viewer's request would have.
 
+use std::borrow::Cow;
+
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri};
 
@@ -54,7 +56,7 @@ pub(super) fn targets(
 /// The targets of a URL of a site: one, unless rules that ask something of the request let other parameters count. Tokens
 /// may still be in path and query.
 pub(super) fn url_targets(site: &Site, path: &str, query: Option<&str>) -> Result<Vec<PurgeTarget>, Refusal> {
-    let targets = site.targets(without_token(site, path), query).map_err(not_a_target)?;
+    let targets = site.targets(&without_token(site, path), query).map_err(not_a_target)?;
     let named = |target| PurgeTarget::Url { site: site.name.clone(), target };
     Ok(targets.into_iter().map(named).collect())
 }
@@ -66,7 +68,7 @@ fn prefix_target(site: &Site, path: &str, query: Option<&str>) -> Result<PurgeTa
             "prefix: has a query, and a prefix is of paths; remove \"?\" and what follows, or give url";
         return Err(refusal("url", reason));
     }
-    let path = without_token(site, path);
+    let path = &*without_token(site, path);
     Ok(PurgeTarget::Prefix { site: site.name.clone(), path: site.target(path, None).map_err(not_a_target)? })
 }
 
@@ -76,8 +78,8 @@ fn not_a_target(_: NotATarget) -> Refusal {
     refusal("url", reason)
 }
 
-fn without_token<'a>(site: &Site, path: &'a str) -> &'a str {
-    site.token.as_ref().map_or(path, |policy| policy.strip_path(path).1)
+fn without_token<'a>(site: &Site, path: &'a str) -> Cow<'a, str> {
+    site.token.as_ref().map_or(Cow::Borrowed(path), |policy| policy.strip_path(path).1)
 }
 
 /// The site that answers for an absolute URL, and the URL.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pingora::apps::ServerApp;
 use pingora::listeners::tls::TlsSettings;
-use pingora::listeners::{ListenerConfig, Listeners};
+use pingora::listeners::{ListenerConfig, Listeners, PreTlsCallback};
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::{Fds, ListenFds};
 use pingora::services::listening::Service;
@@ -99,13 +99,18 @@ impl Sockets {
         self.admin.take()
     }
 
-    /// The engine's service for one thread: its socket of each address.
+    /// The engine's service for one thread: its socket of each address. `before_tls` sees each TLS connection before its
+    /// handshake.
     pub(super) fn take_service<A: ServerApp + Send + Sync + 'static>(
         &mut self,
         tls: Vec<TlsSettings>,
+        before_tls: Option<PreTlsCallback>,
         app: A,
     ) -> (Service<A>, ListenFds) {
         let mut listeners = Listeners::new();
+        if let Some(before_tls) = before_tls {
+            listeners.set_pre_tls_callback(before_tls);
+        }
         let mut fds = Fds::new();
         let plain = self.http.iter_mut().filter_map(Vec::pop).map(|socket| (socket, None));
         let secure = self.https.iter_mut().filter_map(Vec::pop).zip(tls.into_iter().map(Some));

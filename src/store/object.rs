@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, LAST_MODIFIED};
 use pingora::http::ResponseHeader;
 
+use super::carried::Carried;
 use super::content::Content;
 use super::encoded::Encoded;
 use super::tiers::DiskMark;
@@ -151,6 +152,8 @@ pub struct Object {
     pub checked: AtomicU64,
     /// Its encoded copies.
     pub encoded: Encoded,
+    /// Where viewers' tokens go in its text.
+    pub carried: Carried,
 }
 
 /// A header made ready for hits within one second.
@@ -181,6 +184,7 @@ impl Object {
             purged_at: 0,
             checked: AtomicU64::new(0),
             encoded: Encoded::default(),
+            carried: Carried::default(),
         }
     }
 
@@ -194,6 +198,7 @@ impl Object {
             disk: self.disk.again(),
             purged_at: generation,
             encoded: self.encoded.again(),
+            carried: self.carried.again(),
             ..Object::new(self.key.clone(), self.kind, self.header.clone(), lifetime, self.body.clone())
         }
     }

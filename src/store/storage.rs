@@ -179,7 +179,8 @@ impl Storage for Store {
         let key = key_of(key)?;
         let Some(held) = self.get(key.hash, &key.text) else { return Ok(false) };
         let object = object_of(key, meta, held.body.clone(), held.disk.again())?;
-        let object = Arc::new(Object { encoded: held.encoded.again(), ..object });
+        let object =
+            Arc::new(Object { encoded: held.encoded.again(), carried: held.carried.again(), ..object });
         self.refresh_on_disk(&object);
         self.insert(object);
         Ok(true)

@@ -1,4 +1,5 @@
-// Opens the demo page in headless Chromium, lets its player play, and says in one JSON line what happened.
+// Opens a page in headless Chromium, lets its player play, and says in one JSON line what happened. The page is the demo's,
+// or another whose `window.demo` tells as much (`tests/players/page.html`).
 //
 // Usage: node tests/browser/play.mjs PAGE_URL [--seconds N] [--limit N] [--screenshot FILE] [--dark]
 // PAGE_URL may choose the stream: http://127.0.0.1:8080/?stream=low_latency&viewers=10
@@ -44,7 +45,8 @@ function state() {
     stream: demo.stream, started: demo.started, played: demo.played(), stalls: demo.stalls, errors: demo.errors,
     levels: demo.levels, fragments: demo.fragments, parts: demo.parts, discontinuities: demo.discontinuities,
     latency: demo.hls?.latency ?? null, width: video.videoWidth, height: video.videoHeight,
-    dropped: video.getVideoPlaybackQuality().droppedVideoFrames, stats: demo.stats,
+    frames: video.getVideoPlaybackQuality().totalVideoFrames, dropped: video.getVideoPlaybackQuality().droppedVideoFrames,
+    stats: demo.stats, asked: demo.asked,
   };
 }
 

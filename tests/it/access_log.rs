@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::client::{Http2, Request};
+use crate::support::client::{self, Http1, Http2, Request};
 use crate::support::content::content;
 use crate::support::edge::Setup;
 use crate::support::origin::{Answer, Origin};
@@ -114,4 +114,43 @@ async fn lines_go_where_the_configuration_says() {
     edge.get("/1.m4s").await;
     edge.stop().await;
     assert!(edge.access_lines().is_empty());
+}
+
+/// With `log.tls_fingerprint`, lines tell the JA4 of a client that came over TLS, the same over both versions of HTTP and
+/// for every request of a connection; plaintext clients have none. Without it, no line has the field.
+#[tokio::test]
+async fn a_tls_client_has_its_fingerprint_in_its_lines() {
+    let origin = Origin::start().await;
+    origin.otherwise(|_, _| Answer::ok("media").cache_control("max-age=60"));
+    for asked_for in [true, false] {
+        let setup = Setup::before(&origin).tls().log(&format!("tls_fingerprint = {asked_for}"));
+        let edge = setup.start().await;
+        let (address, roots) = edge.https();
+        // One fingerprint tells the first protocol on offer; the node chooses HTTP/2 where it may.
+        let mut secure =
+            Http1::over_tls(client::tls(address, roots, &["http/1.1"]).await.expect("a session"));
+        secure.ask(&Request::get("/1.m4s")).await;
+        secure.ask(&Request::get("/2.m4s")).await;
+        let h2 =
+            Http2::over_tls(client::tls(address, roots, &["http/1.1", "h2"]).await.expect("a session")).await;
+        h2.get("/3.m4s").await;
+        h2.get("/4.m4s").await;
+        edge.get("/5.m4s").await;
+        let lines = edge.await_access_lines(5).await;
+        let told = |path: &str| {
+            let line = lines.iter().find(|line| line["path"] == path).expect("a line for each request");
+            line.get("tls_fingerprint").map(|value| value.as_str().expect("a text").to_owned())
+        };
+        if !asked_for {
+            assert!((1..=5).all(|number| told(&format!("/{number}.m4s")).is_none()), "{lines:?}");
+            continue;
+        }
+        let first = told("/1.m4s").expect("a fingerprint");
+        assert_eq!((&first[..4], &first[8..10], first.len()), ("t13d", "h1", 36), "{first}");
+        assert!((2..=4).all(|number| told(&format!("/{number}.m4s")).as_ref() == Some(&first)), "{lines:?}");
+        let proto =
+            |path: &str| lines.iter().find(|line| line["path"] == path).map(|line| line["proto"].clone());
+        assert_eq!((proto("/2.m4s"), proto("/4.m4s")), (Some("h1".into()), Some("h2".into())));
+        assert_eq!(told("/5.m4s"), None, "plaintext");
+    }
 }

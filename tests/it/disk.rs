@@ -336,7 +336,9 @@ async fn a_herd_on_an_object_on_disk_is_served_without_the_origin() {
     for outcome in clients.join_all().await {
         *outcomes.entry(outcome).or_default() += 1;
     }
-    assert_eq!(outcomes, HashMap::from([("hit".to_owned(), 200)]));
+    // Who comes while the object is being read joins those who wait for it.
+    assert!(outcomes.keys().all(|outcome| ["hit", "coalesced"].contains(&outcome.as_str())), "{outcomes:?}");
+    assert_eq!(outcomes.values().sum::<usize>(), 200);
     assert_eq!(origin.requests("/seg/3.m4s"), 1);
 }
 

@@ -34,8 +34,9 @@ pub struct Setup {
     hosts: Option<String>,
     more: String,
     access: Option<String>,
+    log: String,
     tls: bool,
-    files: Vec<(String, String)>,
+    files: Vec<(String, Vec<u8>)>,
 }
 
 impl Setup {
@@ -103,9 +104,20 @@ impl Setup {
         self
     }
 
+    /// Adds lines to `[log]`.
+    pub fn log(mut self, lines: &str) -> Setup {
+        push_line(&mut self.log, lines);
+        self
+    }
+
     /// Writes a file beside the configuration, where `DIR` stands for the directory in every text given.
-    pub fn file(mut self, name: &str, text: &str) -> Setup {
-        self.files.push((name.to_owned(), text.to_owned()));
+    pub fn file(self, name: &str, text: &str) -> Setup {
+        self.bytes(name, text.as_bytes())
+    }
+
+    /// As [`Setup::file`], with any bytes.
+    pub fn bytes(mut self, name: &str, bytes: &[u8]) -> Setup {
+        self.files.push((name.to_owned(), bytes.to_vec()));
         self
     }
 
@@ -126,13 +138,14 @@ impl Setup {
         };
         let text = format!(
             "[server]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{https}\n{}\n\
-             [store]\nmemory = \"{}\"\n{}\n[limits]\n{}\n[log]\naccess = \"{}\"\n\n\
+             [store]\nmemory = \"{}\"\n{}\n[limits]\n{}\n[log]\naccess = \"{}\"\n{}\n\
              [origin.main]\nservers = [{}]\n{}\n[[site]]\nhosts = {}\norigin = \"main\"\n{}\n{}",
             self.server,
             self.memory.as_deref().unwrap_or("64MiB"),
             self.store,
             self.limits,
             self.access.as_deref().unwrap_or("stdout"),
+            self.log,
             servers.join(", "),
             self.origin,
             self.hosts.as_deref().unwrap_or("[\"*\"]"),
@@ -153,8 +166,8 @@ impl Setup {
     pub async fn start(&self) -> Edge {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let roots = self.tls.then(|| write_certificate(directory.path()));
-        for (name, text) in &self.files {
-            std::fs::write(directory.path().join(name), text).expect("a writable directory");
+        for (name, bytes) in &self.files {
+            std::fs::write(directory.path().join(name), bytes).expect("a writable directory");
         }
         let mut edge = Edge::run(&self.text(directory.path()), directory).await;
         edge.roots = roots;

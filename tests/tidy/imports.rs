@@ -11,22 +11,28 @@ const ORDER: &[&[&str]] = &[
     &["asset"],
     &["clock"],
     &["outcome"],
+    &["reason"],
     &["fields"],
     &["config"],
     // The way of a request.
     &["admission"],
     &["key"],
     &["hls"],
+    &["dash"],
+    &["carry"],
     &["store"],
     &["cache"],
     &["origin"],
     &["site"],
     &["coalesce"],
     &["deliver"],
+    // What nodes share.
+    &["fleet"],
     // What it tells.
     &["observe"],
-    // What operators have removed.
+    // What operators have removed, and whom they refuse.
     &["purge"],
+    &["revoke"],
     // What puts the stations in order, and runs them: viewers' listeners and the operator's.
     &["proxy"],
     &["explain"],

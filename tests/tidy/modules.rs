@@ -29,7 +29,8 @@ pub(crate) fn reached(repository: &Repository) -> BTreeSet<String> {
 
 /// Whether cargo makes a target of the file by its place.
 fn is_root(path: &str) -> bool {
-    let path = path.strip_prefix("loadtest/").unwrap_or(path);
+    let package = ["loadtest/", "tests/fuzz/"].into_iter().find_map(|package| path.strip_prefix(package));
+    let path = package.unwrap_or(path);
     let parts: Vec<&str> = path.split('/').collect();
     let is_source = matches!(parts[..], ["build.rs"] | ["src", "main.rs" | "lib.rs"] | ["src", "bin", _]);
     let is_other = matches!(parts[..], ["tests" | "benches" | "examples", _]);

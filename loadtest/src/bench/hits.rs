@@ -92,6 +92,7 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
         connections: arguments.connections,
         seconds: arguments.seconds,
         cpus: client_cpus,
+        host: None,
     };
     let origin = Origin::start()?;
     let mut servers = Vec::new();

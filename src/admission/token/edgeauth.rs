@@ -1,4 +1,5 @@
-//! EdgeAuth 2.0 tokens with HMAC-SHA256: `ip=~st=~exp=~acl=~id=~data=~hmac=`, verified and signed.
+//! EdgeAuth 2.0 tokens: `ip=~st=~exp=~acl=~id=~data=~hmac=`, verified and signed, with HMAC-SHA256, -SHA1 or -MD5 as
+//! the policy says and never as a token does.
 //!
 //! The MAC covers the text before `~hmac=` as received, then `~url=PATH` in a token without `acl`, then `~salt=SALT`
 //! where there is a salt; neither is sent. Where tokens stand and how long they may be is [`super`]'s.
@@ -9,23 +10,35 @@
 //! - `ip`, `st`, `exp` or `acl` behind `id` or `data`. Generators write those two last and do not all escape `~` in
 //!   them, so what follows them may have been chosen by whoever chose their values. A piece that is no field belongs
 //!   to the `id` or `data` before it.
-//! - a MAC that is not 64 lower-case hexadecimal digits.
+//! - a MAC that is not as many lower-case hexadecimal digits as the policy's hash has.
 //!
 //! A token has a start (`st`, inclusive) and an end (`exp`, exclusive), both widened by the policy's leeway.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
-use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
-use sha2::{Digest, Sha256};
 
-use super::{CLAIMS_MAX, Format, Grant, Presented, Reason, TOKEN_FIELDS_MAX, acl, locate};
+use super::checks::{Addresses, Globs};
+use super::format::{Format, Genuine};
+use super::mac::{self, Code};
+use super::terms::{self, Terms};
+use super::verdict::Reuse;
+use super::{Presented, TOKEN_FIELDS_MAX, locate};
+use crate::config::formats;
+use crate::config::formats::hash::Hash;
+use crate::config::model::TokenKey;
+use crate::reason::Reason;
 
-/// Bytes of a key beyond which [`key_from_text`] refuses it: the block of SHA-256, beyond which a key is hashed first.
-pub const KEY_BYTES_MAX: usize = 64;
+mod url;
 
-const MAC_BYTES: usize = 32;
+/// Bytes that are hashed at most to find out which URL a token without `acl` is for: those of URL and token, for each form
+/// that a generator may have signed and for each key. Forms beyond it are not tried.
+const URL_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of a key beyond which [`key_from_text`] refuses it: the block of every hash, beyond which a key is hashed first.
+pub const KEY_BYTES_MAX: usize = mac::BLOCK_BYTES;
+
 const MAC_FIELD: &str = "~hmac=";
 
 /// What a token is made for.
@@ -54,11 +67,25 @@ pub struct Claims {
     pub data: Option<String>,
 }
 
-/// Makes a token. `secret` is the key's bytes, `salt` what the verifying side has as salt.
+/// What a policy has beside its keys that goes into a signature.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signing<'s> {
+    /// The hash.
+    pub hash: Hash,
+    /// The salt.
+    pub salt: Option<&'s [u8]>,
+}
+
+/// Makes a token with HMAC-SHA256. `secret` is the key's bytes, `salt` what the verifying side has as salt.
+pub fn sign(claims: &Claims, secret: &[u8], salt: Option<&[u8]>) -> String {
+    sign_with(claims, secret, &Signing { salt, ..Signing::default() })
+}
+
+/// Makes a token. `secret` is the key's bytes.
 ///
 /// Characters of `id`, `data` and `acl` that would be taken for delimiters, in the token or where it stands, are
 /// percent-encoded with lower-case digits.
-pub fn sign(claims: &Claims, secret: &[u8], salt: Option<&[u8]>) -> String {
+pub fn sign_with(claims: &Claims, secret: &[u8], signing: &Signing<'_>) -> String {
     let mut fields = Vec::with_capacity(6);
     if let Some(ip) = claims.ip {
         fields.push(format!("ip={ip}"));
@@ -77,17 +104,17 @@ pub fn sign(claims: &Claims, secret: &[u8], salt: Option<&[u8]>) -> String {
         fields.push(format!("data={}", escaped(data, b"")));
     }
     let text = fields.join("~");
-    let mut mac = keyed(secret);
+    let mut mac = Code::new(signing.hash, secret);
     mac.update(text.as_bytes());
     if let Scope::Url(url) = &claims.scope {
         mac.update(b"~url=");
         mac.update(url.as_bytes());
     }
-    if let Some(salt) = salt {
+    if let Some(salt) = signing.salt {
         mac.update(b"~salt=");
         mac.update(salt);
     }
-    format!("{text}{MAC_FIELD}{}", hex::encode(mac.finalize().into_bytes()))
+    format!("{text}{MAC_FIELD}{}", hex::encode(mac.bytes()))
 }
 
 /// Why a text is not a key.
@@ -133,7 +160,7 @@ pub struct Fields<'t> {
     /// `data`, as written.
     pub data: Option<&'t str>,
     signed: &'t str,
-    mac: [u8; MAC_BYTES],
+    mac: Vec<u8>,
 }
 
 impl<'t> Fields<'t> {
@@ -160,97 +187,118 @@ impl<'t> Fields<'t> {
             id: raw.id,
             data: raw.data,
             signed,
-            mac: mac_bytes(mac)?,
+            mac: mac::from_hex(mac)?,
         })
     }
 
-    /// What keys may be made of: the names that [`crate::config::model::TokenFormat::claims`] lists.
-    fn claims(&self) -> [Option<(&'static str, &'t str)>; CLAIMS_MAX] {
-        let named = |name, value: Option<&'t str>| value.map(|value| (name, value));
-        [named("id", self.id), named("data", self.data), named("ip", self.ip), named("acl", self.acl)]
-    }
-
-    /// Evaluates the claims of an authenticated token.
-    fn allow(&self, request: &Presented<'_>, leeway: u64) -> Result<(), Reason> {
-        if request.now_unix >= self.expires.saturating_add(leeway) {
-            return Err(Reason::Expired);
+    /// What it says.
+    fn terms(&self) -> Terms {
+        let named = [("id", self.id), ("data", self.data), ("ip", self.ip), ("acl", self.acl)];
+        let claims = named.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned())));
+        let mut terms = Terms {
+            not_before: self.start,
+            expires: Some(self.expires),
+            session: self.id.map(str::to_owned),
+            id: Some(hex::encode(&self.mac)),
+            acl: self.acl.map(str::to_owned),
+            claims: terms::Claims::new(claims),
+            ..Terms::default()
+        };
+        if let Some(ip) = self.ip {
+            let address = percent_decode_str(ip).decode_utf8_lossy().parse().ok();
+            // What is no address is nobody's.
+            terms.checks.push(Box::new(address.map_or(Addresses(Vec::new()), Addresses::one)));
         }
-        if self.start.is_some_and(|start| request.now_unix.saturating_add(leeway) < start) {
-            return Err(Reason::NotYet);
+        if let Some(acl) = self.acl {
+            terms.checks.push(Box::new(Globs(acl.to_owned())));
         }
-        if self.ip.is_some_and(|ip| !is_address(ip, request.client)) {
-            return Err(Reason::Ip);
-        }
-        if self.acl.is_some_and(|acl| !acl::covers(acl, request.normal)) {
-            return Err(Reason::Path);
-        }
-        Ok(())
+        terms
     }
 }
 
 /// A verifier of EdgeAuth tokens, with the state of each key after its set-up.
 pub struct EdgeAuth {
-    keys: Vec<Hmac<Sha256>>,
+    keys: Vec<(Arc<str>, Code)>,
+    hash: Hash,
     salt: Option<Box<[u8]>>,
-    leeway: u64,
 }
 
 impl EdgeAuth {
-    /// Prepares the keys, in the order in which they are tried. `leeway` is counted in whole seconds.
-    pub fn new<'k>(keys: impl Iterator<Item = &'k [u8]>, salt: Option<&[u8]>, leeway: Duration) -> Self {
-        EdgeAuth { keys: keys.map(keyed).collect(), salt: salt.map(Box::from), leeway: leeway.as_secs() }
+    /// Prepares the keys, in the order in which they are tried.
+    pub fn new(options: &formats::edgeauth::EdgeAuth, keys: &[TokenKey], salt: Option<&[u8]>) -> Self {
+        let hash = options.hash;
+        let state = |key: &TokenKey| (key.id.as_str().into(), Code::new(hash, &key.bytes.0));
+        EdgeAuth { keys: keys.iter().map(state).collect(), hash, salt: salt.map(Box::from) }
     }
 
     /// Place of the key that signed the token, if one did.
-    fn authenticate(&self, fields: &Fields<'_>, request: &Presented<'_>) -> Option<usize> {
-        self.keys.iter().position(|key| {
-            let mut mac = key.clone();
-            mac.update(fields.signed.as_bytes());
-            if fields.acl.is_some() {
-                return self.is_genuine(mac, fields);
-            }
-            mac.update(b"~url=");
-            // Issuers sign what they link, or what it means.
-            let normal =
-                (request.normal != request.path).then_some(Presented { path: request.normal, ..*request });
-            std::iter::once(*request).chain(normal).any(|request| {
-                url_forms(&request).any(|form| {
-                    let mut mac = mac.clone();
-                    form.feed(&mut mac, &request);
+    fn signer(&self, fields: &Fields<'_>, request: &Presented<'_>) -> Option<usize> {
+        if fields.acl.is_some() {
+            return self.keys.iter().position(|(_, key)| {
+                let mut mac = key.clone();
+                mac.update(fields.signed.as_bytes());
+                self.is_genuine(mac, fields)
+            });
+        }
+        // Issuers sign what they link, or what it means.
+        let normal =
+            (request.normal != request.path).then_some(Presented { path: request.normal, ..*request });
+        let mut text = Vec::new();
+        let mut hashed = 0;
+        for request in std::iter::once(*request).chain(normal) {
+            for form in url::forms(&request) {
+                text.clear();
+                text.extend_from_slice(fields.signed.as_bytes());
+                text.extend_from_slice(b"~url=");
+                form.append(&mut text, &request);
+                hashed += text.len() * self.keys.len();
+                if hashed > URL_BYTES_MAX {
+                    return None;
+                }
+                let signs = |(_, key): &(Arc<str>, Code)| {
+                    let mut mac = key.clone();
+                    mac.update(&text);
                     self.is_genuine(mac, fields)
-                })
-            })
-        })
+                };
+                if let Some(signer) = self.keys.iter().position(signs) {
+                    return Some(signer);
+                }
+            }
+        }
+        None
     }
 
     /// Adds the salt and compares in constant time.
-    fn is_genuine(&self, mut mac: Hmac<Sha256>, fields: &Fields<'_>) -> bool {
+    fn is_genuine(&self, mut mac: Code, fields: &Fields<'_>) -> bool {
         if let Some(salt) = &self.salt {
             mac.update(b"~salt=");
             mac.update(salt);
         }
-        mac.verify_slice(&fields.mac).is_ok()
+        mac.is(&fields.mac)
     }
 }
 
 impl std::fmt::Debug for EdgeAuth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EdgeAuth").field("keys", &self.keys.len()).field("leeway", &self.leeway).finish()
+        f.debug_struct("EdgeAuth").field("keys", &self.keys.len()).field("hash", &self.hash).finish()
     }
 }
 
 impl Format for EdgeAuth {
-    fn verify<'t>(&self, token: &'t str, request: &Presented<'_>) -> Result<Grant<'t>, Reason> {
-        let fields = Fields::parse(token).ok_or(Reason::Malformed)?;
-        let key = self.authenticate(&fields, request).ok_or(Reason::BadMac)?;
-        fields.allow(request, self.leeway)?;
-        Ok(Grant { session: fields.id, expires: fields.expires, key, claims: fields.claims() })
+    fn authenticate(&self, token: &str, request: &Presented<'_>) -> Result<Genuine, Reason> {
+        let fields = Fields::parse(token)
+            .filter(|fields| fields.mac.len() == self.hash.bytes())
+            .ok_or(Reason::Malformed)?;
+        let (key_id, _) =
+            self.signer(&fields, request).and_then(|place| self.keys.get(place)).ok_or(Reason::BadMac)?;
+        let reuse = if fields.acl.is_some() { Reuse::ForToken } else { Reuse::ForUrl };
+        Ok(Genuine { key_id: Arc::clone(key_id), terms: fields.terms(), reuse })
     }
 
     /// An `acl` may hold `/`, so a token ends with the segment in which its MAC begins. Without a MAC there is no
     /// telling, and all of the path counts as token, so that no part of one is taken for a path.
     fn length_in_path(&self, text: &str) -> usize {
-        let Some(mac) = locate::end_of_first(text, MAC_FIELD) else {
+        let Some(mac) = locate::end_of_first(text, &[MAC_FIELD]) else {
             return text.len();
         };
         text.get(mac..).and_then(|rest| rest.find('/')).map_or(text.len(), |slash| mac + slash)
@@ -301,128 +349,22 @@ impl<'t> RawFields<'t> {
     }
 }
 
-/// One of the texts that a generator may have signed as `url` for a path: with or without the query, from the path as
-/// it is or decoded, escaped in one of three ways. At most twelve for one path.
-#[derive(Clone, Copy)]
-struct UrlForm {
-    query: bool,
-    decoded: bool,
-    escape: Escape,
-}
-
-/// How generators escape a `url`: not at all, or everything but a set of characters, with lower-case digits.
-#[derive(Clone, Copy)]
-enum Escape {
-    Raw,
-    /// Python's `quote_plus`: a space is `+`, `~` stays.
-    Python,
-    /// Node's `encodeURIComponent`, with `~`, `'` and `*` escaped as well.
-    Node,
-}
-
-fn url_forms(request: &Presented<'_>) -> impl Iterator<Item = UrlForm> + use<> {
-    let with_query = request.parameters().next().is_some();
-    let encoded = request.path.contains('%') || request.query.is_some_and(|query| query.contains('%'));
-    let queries = [false, true].into_iter().take(1 + usize::from(with_query));
-    queries.flat_map(move |query| {
-        let decodings = [false, true].into_iter().take(1 + usize::from(encoded));
-        decodings.flat_map(move |decoded| {
-            let escapes = [Escape::Raw, Escape::Python, Escape::Node].into_iter();
-            escapes.map(move |escape| UrlForm { query, decoded, escape })
-        })
-    })
-}
-
-impl UrlForm {
-    fn feed(self, mac: &mut Hmac<Sha256>, request: &Presented<'_>) {
-        self.feed_text(mac, request.path);
-        if self.query {
-            for (place, parameter) in request.parameters().enumerate() {
-                self.feed_text(mac, if place == 0 { "?" } else { "&" });
-                self.feed_text(mac, parameter);
-            }
-        }
-    }
-
-    fn feed_text(self, mac: &mut Hmac<Sha256>, text: &str) {
-        if self.decoded {
-            percent_decode_str(text).for_each(|byte| self.escape.feed(mac, byte));
-        } else if matches!(self.escape, Escape::Raw) {
-            mac.update(text.as_bytes());
-        } else {
-            text.bytes().for_each(|byte| self.escape.feed(mac, byte));
-        }
-    }
-}
-
-impl Escape {
-    fn feed(self, mac: &mut Hmac<Sha256>, byte: u8) {
-        let stays = match self {
-            Escape::Raw => true,
-            Escape::Python => byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte),
-            Escape::Node => byte.is_ascii_alphanumeric() || b"-_.!()".contains(&byte),
-        };
-        match (self, byte) {
-            _ if stays => mac.update(&[byte]),
-            (Escape::Python, b' ') => mac.update(b"+"),
-            _ => mac.update(&lower_hex(byte)),
-        }
-    }
-}
-
-/// The state of a key after its set-up. The key is brought to the block's length as RFC 2104 section 2 has it, which
-/// is what makes this infallible.
-fn keyed(secret: &[u8]) -> Hmac<Sha256> {
-    let mut block = [0; KEY_BYTES_MAX];
-    let hashed;
-    let key = if secret.len() > block.len() {
-        hashed = Sha256::digest(secret);
-        hashed.as_slice()
-    } else {
-        secret
-    };
-    for (to, from) in block.iter_mut().zip(key) {
-        *to = *from;
-    }
-    Hmac::new(&block.into())
-}
-
-fn is_address(claim: &str, client: IpAddr) -> bool {
-    let claim = percent_decode_str(claim).decode_utf8_lossy();
-    claim.parse::<IpAddr>().is_ok_and(|claim| claim.to_canonical() == client.to_canonical())
-}
-
 /// Decimal digits only: no sign, no white space.
-fn seconds(text: &str) -> Option<u64> {
+pub(super) fn seconds(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// Lower case only: one token has one spelling.
-fn mac_bytes(text: &str) -> Option<[u8; MAC_BYTES]> {
-    let mut mac = [0; MAC_BYTES];
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        return None;
-    }
-    hex::decode_to_slice(text, &mut mac).ok().map(|()| mac)
-}
-
 /// Percent-encodes what cannot stand in a token's value in a path, a query or a cookie, `also` excepted.
-fn escaped(value: &str, also: &[u8]) -> String {
+pub(super) fn escaped(value: &str, also: &[u8]) -> String {
     let mut text = String::with_capacity(value.len());
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.!*()=:@$".contains(&byte) || also.contains(&byte) {
             text.push(char::from(byte));
         } else {
-            text.extend(lower_hex(byte).map(char::from));
+            text.extend(url::lower_hex(byte).map(char::from));
         }
     }
     text
-}
-
-/// `%xx`.
-fn lower_hex(byte: u8) -> [u8; 3] {
-    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-    [b'%', digit(byte >> 4), digit(byte & 15)]
 }
 
 #[cfg(test)]

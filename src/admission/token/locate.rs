@@ -1,7 +1,7 @@
 //! Where tokens stand in a request: leading path segment, query parameter, cookie. Finds and removes them by name.
 //!
 //! Knows nothing of what a token says. Names and delimiters are recognised in percent-encoded spelling too, so that
-//! no spelling of a token reaches a cache key, an origin or a log. Called by [`super::Policy`].
+//! no spelling of a token reaches a cache key, an origin or a log. Called by [`super::find`].
 
 use std::borrow::Cow;
 
@@ -22,13 +22,13 @@ pub(super) struct Segments<'a> {
 pub(super) fn split_path<'a>(
     path: &'a str,
     names: &[String],
-    length: impl Fn(&str) -> usize,
+    length: impl Fn(usize, &str) -> usize,
 ) -> Segments<'a> {
     let mut segments = Segments { token: None, count: 0, prefix: "", rest: path };
     while let Some((name, text)) =
         segments.rest.strip_prefix('/').and_then(|segment| named(segment, names, true))
     {
-        let (token, rest) = text.split_at_checked(length(text)).unwrap_or((text, ""));
+        let (token, rest) = text.split_at_checked(length(name, text)).unwrap_or((text, ""));
         segments.token = segments.token.or(Some((name, token)));
         segments.count += 1;
         segments.prefix = path.get(..path.len() - rest.len()).unwrap_or(path);
@@ -38,6 +38,47 @@ pub(super) fn split_path<'a>(
         segments.rest = "/";
     }
     segments
+}
+
+/// A path without its first parameter `;NAME=TOKEN` of one of these names (RFC 3986 section 3.3), and that token.
+pub(super) struct Parameter<'a> {
+    /// The name's place in the list.
+    pub(super) name: usize,
+    /// The token's text.
+    pub(super) token: &'a str,
+    /// The path without it.
+    pub(super) rest: String,
+    /// Whether there is another.
+    pub(super) again: bool,
+}
+
+/// Takes the parameters of these names out of a path; it ends at the next `;` or `/`.
+pub(super) fn path_parameter<'a>(path: &'a str, names: &[String]) -> Option<Parameter<'a>> {
+    let mut first: Option<Parameter<'a>> = None;
+    let mut from = 0;
+    let mut kept = String::new();
+    for at in memchr::memchr_iter(b';', path.as_bytes()) {
+        let Some((name, text)) = path.get(at + 1..).and_then(|text| named(text, names, true)) else {
+            continue;
+        };
+        let length = text.find([';', '/']).unwrap_or(text.len());
+        if kept.capacity() == 0 {
+            kept.reserve(path.len());
+        }
+        kept.push_str(path.get(from..at).unwrap_or_default());
+        from = path.len() - text.len() + length;
+        match &mut first {
+            Some(first) => first.again = true,
+            None => {
+                let token = text.get(..length).unwrap_or_default();
+                first = Some(Parameter { name, token, rest: String::new(), again: false });
+            }
+        }
+    }
+    let mut first = first?;
+    kept.push_str(path.get(from..).unwrap_or_default());
+    first.rest = if kept.is_empty() { "/".to_owned() } else { kept };
+    Some(first)
 }
 
 /// The token in a query parameter `NAME=TOKEN`: the name's place in the list, and the text. A bare name is an empty
@@ -73,14 +114,31 @@ pub(super) fn without<'t>(
     Cow::Owned(kept)
 }
 
-/// The text after the first `literal`, which may be percent-encoded, as offset into `text`.
-pub(super) fn end_of_first(text: &str, literal: &str) -> Option<usize> {
-    let first = literal.bytes().next()?;
-    let candidates = text.bytes().enumerate().filter(|&(_, byte)| byte == first || byte == b'%');
-    candidates
-        .filter_map(|(offset, _)| strip_encoded(text.get(offset..)?, literal))
-        .next()
-        .map(|rest| text.len() - rest.len())
+/// The text after the first of some `literals`, which may be percent-encoded, as offset into `text`. They begin with the
+/// same byte. Goes through the text once, so that one who repeats one of them does not have it searched for another each
+/// time.
+pub(super) fn end_of_first(text: &str, literals: &[&str]) -> Option<usize> {
+    let first = literals.first()?.bytes().next()?;
+    let candidates = memchr::memchr2_iter(first, b'%', text.as_bytes());
+    let mut ends = candidates.filter_map(|offset| {
+        let text = text.get(offset..)?;
+        literals.iter().find_map(|literal| strip_encoded(text, literal))
+    });
+    ends.next().map(|rest| text.len() - rest.len())
+}
+
+/// Where a path first names a token, in any segment or parameter and behind encoded delimiters too: the offset of the name.
+pub(super) fn named_anywhere(path: &str, names: &[String]) -> Option<usize> {
+    let behind = |(at, byte): (usize, u8)| match byte {
+        b'/' | b';' => Some(at + 1),
+        b'%' => match path.as_bytes().get(at + 1..at + 3) {
+            Some(&[high, low]) => matches!(hex_byte(high, low), Some(b'/' | b';')).then_some(at + 3),
+            _ => None,
+        },
+        _ => None,
+    };
+    let is_named = |at: &usize| path.get(*at..).is_some_and(|text| named(text, names, true).is_some());
+    path.bytes().enumerate().filter_map(behind).find(is_named)
 }
 
 /// Whether a byte may stand in a path as it is (RFC 3986 section 3.3, and `/`); `%` may not, it starts an encoding.
@@ -126,7 +184,7 @@ mod tests {
         vec!["hdnts".to_owned(), "hdnea".to_owned()]
     }
 
-    fn to_slash(text: &str) -> usize {
+    fn to_slash(_: usize, text: &str) -> usize {
         text.find('/').unwrap_or(text.len())
     }
 
@@ -156,6 +214,17 @@ mod tests {
     }
 
     #[test]
+    fn a_path_parameter_is_cut_out_of_any_segment() {
+        let cut = |path| path_parameter(path, &names()).map(|found| (found.token, found.rest, found.again));
+        assert_eq!(cut("/a;hdnts=x/b.ts"), Some(("x", "/a/b.ts".to_owned(), false)));
+        assert_eq!(cut("/a/b.ts;hdnts=x"), Some(("x", "/a/b.ts".to_owned(), false)));
+        assert_eq!(cut("/a/;v=1;%68dnts=x;w=2/b.ts"), Some(("x", "/a/;v=1;w=2/b.ts".to_owned(), false)));
+        assert_eq!(cut("/a;hdnts=x/b;hdnea=y"), Some(("x", "/a/b".to_owned(), true)));
+        assert_eq!(cut("/a;hdntsx=x/b"), None);
+        assert_eq!(cut("/a;hdnts/b"), None);
+    }
+
+    #[test]
     fn tokens_are_removed_from_queries_and_cookies_and_all_else_stays() {
         let is_token = |text: &str| parameter(text, &names()).is_some();
         assert_eq!(without("a=1&hdnts=x&b=%20", '&', "&", is_token), "a=1&b=%20");
@@ -169,10 +238,13 @@ mod tests {
     #[test]
     fn an_encoded_delimiter_is_found_where_it_ends() {
         for text in ["ab~hmac=12", "ab%7Ehmac%3D12", "ab%7ehmac=12", "ab%41~hmac%3d12"] {
-            let end = end_of_first(text, "~hmac=").unwrap();
+            let end = end_of_first(text, &["~hmac="]).unwrap();
             assert_eq!(&text[end..], "12", "{text}");
         }
-        assert_eq!(end_of_first("ab~hma=12", "~hmac="), None);
-        assert_eq!(end_of_first("é~hmac", "~hmac="), None);
+        assert_eq!(end_of_first("ab~hma=12", &["~hmac="]), None);
+        assert_eq!(end_of_first("é~hmac", &["~hmac="]), None);
+        let both = ["~Signature=", "~hmac="];
+        assert_eq!(end_of_first("a~hmac=1~Signature=2", &both), Some("a~hmac=".len()));
+        assert_eq!(end_of_first("a~Signature=2~hmac=1", &both), Some("a~Signature=".len()));
     }
 }

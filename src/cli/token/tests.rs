@@ -3,7 +3,12 @@
 use clap::Parser;
 use tempfile::TempDir;
 
+use super::keygen::EDGEAUTH_BYTES;
 use super::*;
+use crate::admission::token::edgeauth;
+
+mod formats;
+mod keys;
 
 const NOW: u64 = 1_700_001_000;
 
@@ -37,7 +42,7 @@ fn run_in(folder: &TempDir, words: &[&str]) -> Result<(u8, String), String> {
     let words = std::iter::once("token".to_owned()).chain(words.iter().map(place));
     let line = CommandLine::try_parse_from(words).map_err(|error| error.to_string())?;
     let mut out = Vec::new();
-    let code = execute(line.args.command, NOW, &mut out).map_err(|error| format!("{error:#}"))?;
+    let code = execute(&line.args.command, NOW, &mut out).map_err(|error| format!("{error:#}"))?;
     Ok((code, String::from_utf8(out).unwrap()))
 }
 
@@ -151,10 +156,10 @@ fn a_refused_token_exits_1_with_its_reason() {
 fn what_cannot_be_used_is_named_with_its_remedy() {
     let folder = folder();
     for (words, part) in [
-        (vec!["sign", "--key-file", "@none", "--acl", "/*"], "none: No such file"),
-        (vec!["sign", "--key-file", "@bad", "--acl", "/*"], "not hexadecimal"),
-        (vec!["sign", "--key-file", "@empty", "--acl", "/*"], "the key is empty"),
-        (vec!["sign", "--key-file", "@key", "--salt-file", "@empty", "--acl", "/*"], "it is empty"),
+        (vec!["sign", "--key-file", "@none", "--acl", "/*"], "none\" cannot be read: No such file"),
+        (vec!["sign", "--key-file", "@bad", "--acl", "/*"], "hexadecimal digits; write two"),
+        (vec!["sign", "--key-file", "@empty", "--acl", "/*"], "empty\" is empty; write the secret"),
+        (vec!["sign", "--key-file", "@key", "--salt-file", "@empty", "--acl", "/*"], "salt_file: "),
         (vec!["sign", "--key-file", "@key"], "give --acl, --url, or a URL"),
         (vec!["sign", "--key-file", "@key", "--acl", "live/*"], "paths begin with `/`"),
         (vec!["sign", "--key-file", "@key", "--url", "a.ts"], "a path begins with `/`"),
@@ -194,6 +199,6 @@ fn new_keys_are_usable_and_differ() {
     let folder = folder();
     let (one, two) = (printed(&folder, &["keygen"]), printed(&folder, &["keygen"]));
     assert_ne!(one, two);
-    assert_eq!(one.len(), 2 * NEW_KEY_BYTES);
-    assert_eq!(edgeauth::key_from_text(&one).unwrap().len(), NEW_KEY_BYTES);
+    assert_eq!(one.len(), 2 * EDGEAUTH_BYTES);
+    assert_eq!(edgeauth::key_from_text(&one).unwrap().len(), EDGEAUTH_BYTES);
 }

@@ -82,6 +82,10 @@ pub(in crate::config) struct Cors {
     /// Origins that may read answers, `https://HOST[:PORT]` each, or `["*"]` for any.
     #[schemars(length(min = 1), example = ["*"])]
     pub(in crate::config) origins: Vec<String>,
+    /// Whether pages may send cookies with their requests, as `carry = "cookie"` of a token needs it. Only with origins
+    /// that are named.
+    #[serde(default)]
+    pub(in crate::config) credentials: bool,
     /// How long a browser may remember a preflight answer. Up to 3650d.
     #[serde(default = "Cors::max_age")]
     pub(in crate::config) max_age: Duration,

@@ -38,7 +38,7 @@ impl JsonSchema for Size {
 pub(in crate::config) struct Duration(pub(in crate::config) String);
 
 impl Duration {
-    pub(super) fn new(text: &str) -> Duration {
+    pub(in crate::config) fn new(text: &str) -> Duration {
         Duration(text.to_owned())
     }
 }

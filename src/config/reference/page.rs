@@ -92,7 +92,11 @@ impl Page {
                     self.line(EXAMPLE, &setting(&example(schema)));
                 }
             }
-            (None, _) => self.line(EXAMPLE, &setting(&default.unwrap_or_else(|| example(schema)))),
+            (None, _) => {
+                let empty = default.as_ref().is_none_or(|value| value.as_array().is_some_and(Vec::is_empty));
+                let shown = Some(example(schema)).filter(|value| empty && !value.is_null()).or(default);
+                shown.iter().for_each(|value| self.line(EXAMPLE, &setting(value)));
+            }
         }
     }
 
@@ -182,8 +186,7 @@ mod tests {
                 *keys += 1;
                 let about = key["description"].as_str().unwrap_or_default();
                 assert!(about.ends_with('.'), "{path} has no doc line");
-                let is_table =
-                    key["items"]["properties"].is_object() || key["additionalProperties"].is_object();
+                let is_table = key["type"] == "object" || key["items"]["properties"].is_object();
                 let shown = default(key).unwrap_or_else(|| example(key));
                 assert!(is_table || !shown.is_null(), "{path} has neither default nor example");
                 walk(&path, key, keys);

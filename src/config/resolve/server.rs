@@ -208,9 +208,13 @@ pub(super) fn limits(report: &mut Report, raw: &raw::Limits, memory: u64) -> Lim
             Duration::ZERO,
             DAY,
         ),
+        token_verdicts: size(report, "limits.token_verdicts", &raw.token_verdicts, 64 << 10, 4 << 30),
         key_value: usize::try_from(size(report, "limits.key_value", &raw.key_value, 16, 4 << 10))
             .unwrap_or(usize::MAX),
         variants: raw.variants as usize,
+        revocations: raw.revocations as usize,
+        replays: raw.replays as usize,
+        stream_subjects: raw.stream_subjects as usize,
     }
 }
 
@@ -245,5 +249,5 @@ pub(super) fn log(report: &mut Report, raw: &raw::Log) -> Log {
         raw::Level::Debug => LevelFilter::DEBUG,
         raw::Level::Trace => LevelFilter::TRACE,
     };
-    Log { access, queue: raw.queue as usize, level }
+    Log { access, queue: raw.queue as usize, tls_fingerprint: raw.tls_fingerprint, level }
 }

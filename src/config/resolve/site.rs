@@ -11,6 +11,7 @@ use super::super::diagnostic::{Report, join};
 use super::super::model::{Coding, Cors, HostPattern, Quota, Site, TokenPolicy};
 use super::super::raw;
 use super::{DURATION_MAX, duration, no_duplicates, reference, size};
+pub(super) use rule::request_headers;
 
 /// What sites refer to, resolved.
 pub(super) struct Around<'a> {
@@ -134,7 +135,7 @@ fn host_name(pattern: &HostPattern) -> String {
     }
 }
 
-fn host_pattern(report: &mut Report, key: &str, written: &str) -> Option<HostPattern> {
+pub(super) fn host_pattern(report: &mut Report, key: &str, written: &str) -> Option<HostPattern> {
     let name = written.to_ascii_lowercase();
     if name == "*" {
         return Some(HostPattern::Any);
@@ -191,6 +192,10 @@ fn cors(report: &mut Report, key: &str, raw: &raw::Cors) -> Cors {
         let reason = "\"*\" allows every origin, so the others have no effect";
         report.mistake(&format!("{key}.origins"), reason, "write [\"*\"], or the others alone");
     }
+    if any && raw.credentials {
+        let reason = "browsers take no credentials where any origin is allowed (\"*\")";
+        report.mistake(&format!("{key}.credentials"), reason, "name the origins, or remove it");
+    }
     for (number, written) in raw.origins.iter().enumerate().filter(|(_, written)| *written != "*") {
         if !is_web_origin(written) {
             let reason = format!("\"{}\" is not a web origin", written.escape_debug());
@@ -204,6 +209,7 @@ fn cors(report: &mut Report, key: &str, raw: &raw::Cors) -> Cors {
     );
     Cors {
         origins: (!any).then(|| raw.origins.clone()),
+        credentials: raw.credentials && !any,
         max_age: duration(report, &format!("{key}.max_age"), &raw.max_age, Duration::ZERO, DURATION_MAX),
     }
 }
@@ -224,7 +230,7 @@ fn is_web_origin(written: &str) -> bool {
 }
 
 /// Methods, by name; also those of a rule.
-fn methods(report: &mut Report, key: &str, raw: &[String]) -> Vec<Method> {
+pub(super) fn methods(report: &mut Report, key: &str, raw: &[String]) -> Vec<Method> {
     let mut methods = Vec::with_capacity(raw.len());
     for (place, word) in raw.iter().enumerate() {
         let key = format!("{key}[{place}]");

@@ -7,6 +7,8 @@ use pingora::http::ResponseHeader;
 
 use super::*;
 use crate::asset::Kind;
+use crate::config::model::Coding;
+use crate::deliver::encode::Coded;
 use crate::key::Key;
 use crate::store::{Body, Lifetime};
 
@@ -56,7 +58,7 @@ fn tried(object: &Object, fields: Fields<'_>) -> Result<Plan, Untold> {
     for (name, value) in fields {
         headers.append(*name, value.parse().unwrap());
     }
-    plan(&Method::GET, &headers, object, None, &TERMS)
+    plan(&Method::GET, &headers, object, &Selected::default(), &TERMS)
 }
 
 fn planned(object: &Object, fields: Fields<'_>) -> Plan {
@@ -131,10 +133,12 @@ fn a_client_that_wants_another_version_gets_none() {
 #[test]
 fn an_encoded_representation_has_a_tag_of_its_own_and_no_parts() {
     let object = object(200, true, true);
+    let content = object.body.clone();
+    let coded = Selected { coded: Some(Coded { coding: Coding::Brotli, content }), ..Selected::default() };
     let planned = |name: &'static str, value: &str| {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        plan(&Method::GET, &headers, &object, Some(Coding::Brotli), &TERMS).unwrap()
+        plan(&Method::GET, &headers, &object, &coded, &TERMS).unwrap()
     };
     assert_eq!(planned("if-none-match", "\"v1,a-br\""), Plan::NotModified);
     assert_eq!(planned("if-none-match", "\"v1,a\""), Plan::Whole);
@@ -249,7 +253,7 @@ fn a_range_is_ignored_unless_the_method_is_get() {
     let mut headers = HeaderMap::new();
     headers.insert("range", "bytes=90-".parse().unwrap());
     let object = object(200, true, true);
-    assert_eq!(plan(&Method::HEAD, &headers, &object, None, &TERMS), Ok(Plan::Whole));
+    assert_eq!(plan(&Method::HEAD, &headers, &object, &Selected::default(), &TERMS), Ok(Plan::Whole));
 }
 
 #[test]

@@ -32,6 +32,9 @@ pub const SESSION_BYTES_MAX: usize = 128;
 /// Bytes of `user_agent`.
 pub const USER_AGENT_BYTES_MAX: usize = 512;
 
+/// Bytes of `tls_fingerprint`.
+pub const TLS_FINGERPRINT_BYTES_MAX: usize = 36;
+
 /// Every field, in the order of the line, with what it says.
 pub const FIELDS: &[(&str, &str)] = &[
     ("ts", "when the request came in: RFC 3339, UTC, milliseconds"),
@@ -57,6 +60,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("session", "the token's id"),
     ("cmcd", "what the player says: sid, ot, br, bl, mtp, bs, su, nor"),
     ("user_agent", "User-Agent header"),
+    ("tls_fingerprint", "JA4 of the client, with log.tls_fingerprint; absent where it is not known"),
     ("aborted", "whether the transfer broke off before its end"),
 ];
 
@@ -72,10 +76,11 @@ enum Text {
     Session,
     Cmcd,
     UserAgent,
+    TlsFingerprint,
 }
 
 /// Number of [`Text`]s.
-const TEXTS: usize = 9;
+const TEXTS: usize = 10;
 /// The end of a text that is absent.
 const ABSENT: u16 = u16::MAX;
 /// What a text that was cut ends in.
@@ -118,6 +123,7 @@ impl Entry {
             // One byte more than is read: the reader sees that it was cut.
             (record.cmcd, CMCD_BYTES_MAX + 1),
             (record.user_agent, USER_AGENT_BYTES_MAX),
+            (record.tls_fingerprint, TLS_FINGERPRINT_BYTES_MAX),
         ];
         let (texts, ends) = pack(&texts);
         Entry {
@@ -172,6 +178,7 @@ impl Entry {
             session: self.text(Text::Session),
             cmcd: self.text(Text::Cmcd).map(Cmcd::parse).filter(|cmcd| !cmcd.is_empty()),
             user_agent: self.text(Text::UserAgent),
+            tls_fingerprint: self.text(Text::TlsFingerprint),
             aborted: self.aborted,
         }
     }
@@ -250,6 +257,8 @@ struct Line<'a> {
     cmcd: Option<Cmcd<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_fingerprint: Option<&'a str>,
     aborted: bool,
 }
 
@@ -268,6 +277,7 @@ const _: () = assert!(
         + SESSION_BYTES_MAX
         + CMCD_BYTES_MAX
         + USER_AGENT_BYTES_MAX
+        + TLS_FINGERPRINT_BYTES_MAX
         + TEXTS * 4
         < ABSENT as usize
 );

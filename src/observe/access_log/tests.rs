@@ -39,6 +39,7 @@ fn full() -> Record<'static> {
         session: Some("viewer-7"),
         cmcd: Some("br=3200,sid=\"c\",bs"),
         user_agent: Some("player \"one\""),
+        tls_fingerprint: Some("t13d1516h2_8daaf6152771_e5627efa2ab1"),
         aborted: true,
         ..hit()
     }
@@ -57,7 +58,8 @@ fn a_line_has_every_field_in_its_order() {
             "reason": "origin_timeout", "kind": "segment", "range": "bytes=0-99", "bytes": 4096,
             "ttfb_ms": 0.08, "total_ms": 0.12, "coalesced_wait_ms": 1.5, "age_s": 3, "ttl_s": -1,
             "session": "viewer-7", "cmcd": {"br": 3200, "sid": "c", "bs": true},
-            "user_agent": "player \"one\"", "aborted": true,
+            "user_agent": "player \"one\"", "tls_fingerprint": "t13d1516h2_8daaf6152771_e5627efa2ab1",
+            "aborted": true,
         })
     );
     let places: Vec<_> = FIELDS.iter().map(|(name, _)| line.find(&format!("\"{name}\":")).unwrap()).collect();

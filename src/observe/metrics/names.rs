@@ -71,6 +71,13 @@ pub const TOKEN_DENIED: Family = Family {
     unit: "requests",
     help: "Requests refused for their token, by reason.",
 };
+/// `forebay_jwks_refreshes_total`
+pub const JWKS_REFRESHES: Family = Family {
+    name: "forebay_jwks_refreshes_total",
+    labels: &["policy", "result"],
+    unit: "fetches",
+    help: "Fetches of key sets by URL, by token policy and result: changed, unchanged, failed.",
+};
 /// `forebay_viewers`
 pub const VIEWERS: Family = Family {
     name: "forebay_viewers",
@@ -124,6 +131,7 @@ pub const METRICS: &[Family] = &[
     COALESCE_WAIT,
     COALESCE_TIMEOUTS,
     TOKEN_DENIED,
+    JWKS_REFRESHES,
     VIEWERS,
     CONNECTIONS,
     CONNECTIONS_REFUSED,

@@ -194,6 +194,7 @@ fn every_listed_family_is_registered_under_its_name_and_help() {
     viewers.record(&hit(), Instant::now());
     metrics.record(&Record { outcome: Outcome::Coalesced, denial: Some(Denial::Token("expired")), ..hit() });
     metrics.coalesce_timeout(None);
+    metrics.jwks_refresh("viewer", "changed");
     let text = text(&metrics);
     for family in METRICS {
         assert!(text.contains(&format!("# HELP {} {}\n", family.name, family.help)), "{}", family.name);
@@ -204,7 +205,7 @@ fn every_listed_family_is_registered_under_its_name_and_help() {
     }
 }
 
-/// The rules name only what exists: families of the table, those that origins and disks register, and rules of the file
+/// The rules name only what exists: families of the table, those that origins, disks and fleets register, and rules of the file
 /// itself.
 #[test]
 fn the_prometheus_rules_name_only_metrics_that_exist() {
@@ -215,6 +216,9 @@ fn the_prometheus_rules_name_only_metrics_that_exist() {
         "forebay_disk_out",
         "forebay_disk_corrupt_total",
         "forebay_disk_writes_shed_total",
+        "forebay_fleet_up",
+        "forebay_token_replays_full_total",
+        "forebay_token_revocations_lost_total",
     ];
     let recorded: BTreeSet<_> =
         rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ")).collect();

@@ -39,6 +39,7 @@ pub(super) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
         connections: CONNECTIONS,
         seconds: arguments.hit_seconds,
         cpus: client_cpus,
+        host: None,
     };
     let folder = folder(arguments.folder.as_deref())?;
     let origin = Origin::start()?;

@@ -15,6 +15,8 @@ use super::QUOTA_BYTES_MIN;
 
 mod parts;
 
+pub(in super::super) use parts::request_headers;
+
 /// What part of `store.memory` the objects of a rule keyed by user may take, where the rule does not say: a tenth.
 const QUOTA_SHARE: u64 = 10;
 

@@ -152,7 +152,7 @@ fn claims(
 }
 
 /// Fields that a request must have. The order in which they are written says nothing.
-pub(super) fn request_headers(
+pub(in super::super::super) fn request_headers(
     report: &mut Report,
     key: &str,
     raw: &BTreeMap<String, String>,

@@ -1,0 +1,223 @@
+//! The file that revocations are noted in: lines that are appended, and synced before anything is answered.
+//!
+//! A line is a checksum and a JSON object. The last one may be torn, by a node that was killed while it wrote: it was
+//! never answered, and is left out. Any other that does not read is damage, and no start: a revocation that is silently
+//! forgotten lets somebody in. At the start, and when most lines are history, the file is written anew with what still
+//! holds, under another name, and then renamed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::admission::revocation::{Identity, Kind, Record, Revocations};
+
+/// The first line.
+const HEADER: &str = "forebay revocations 1";
+
+/// Bytes of a line: an identity all in escapes, and the rest.
+const LINE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Lines of history beyond which the file is written anew, if they are also more than what holds.
+const HISTORY_LINES_MAX: usize = 1024;
+
+/// Why a file of revocations cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read or written.
+    #[error("{}: {error}; name a file in a folder that exists and that the node may write in", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// It is another kind of file.
+    #[error("{}:1: is no file of revocations: its first line is not \"{HEADER}\"; name another file", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line does not read.
+    #[error(
+        "{}:{line}: is damaged; put a copy of the file in its place, or take the line out, and give the revocation that \
+         it held again",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
+    /// It holds more than the table may.
+    #[error("{}: holds {over} revocations more than limits.revocations allows; raise that", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// How many too many.
+        over: usize,
+    },
+}
+
+/// A file of revocations, open for writing.
+#[derive(Debug)]
+pub struct RevocationFile {
+    path: PathBuf,
+    file: File,
+    /// Lines after the first.
+    lines: usize,
+    /// Whether the last write failed, and may have left half a line.
+    is_torn: bool,
+}
+
+/// A line as it is written.
+#[derive(Serialize, Deserialize)]
+struct Line<'l> {
+    kind: &'l str,
+    value: std::borrow::Cow<'l, str>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    policy: Option<std::borrow::Cow<'l, str>>,
+    until: u64,
+    at: u64,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    restored: bool,
+}
+
+impl RevocationFile {
+    /// Opens a file, or creates it; takes what it holds into the table, and writes it anew without what has ended.
+    ///
+    /// # Errors
+    /// [`FileError`].
+    pub fn open(path: &Path, table: &Revocations, now: u64) -> Result<RevocationFile, FileError> {
+        let merged = table.merge(read(path)?, now);
+        if merged.refused > 0 {
+            return Err(FileError::Full { path: path.to_owned(), over: merged.refused });
+        }
+        let records = table.records(now);
+        let file = write_anew(path, &records).map_err(|error| io_error(path, error))?;
+        Ok(RevocationFile { path: path.to_owned(), file, lines: records.len(), is_torn: false })
+    }
+
+    /// Appends records, and returns when they are on the disk. `all` gives what holds, these included.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn note(
+        &mut self,
+        records: &[Arc<Record>],
+        all: impl FnOnce() -> Vec<Arc<Record>>,
+    ) -> Result<(), FileError> {
+        if self.is_torn || self.lines + records.len() > HISTORY_LINES_MAX {
+            let all = all();
+            if self.is_torn || self.lines + records.len() > HISTORY_LINES_MAX.max(2 * all.len()) {
+                self.file = write_anew(&self.path, &all).map_err(|error| io_error(&self.path, error))?;
+                (self.lines, self.is_torn) = (all.len(), false);
+                return Ok(());
+            }
+        }
+        let text: String = records.iter().map(|record| line(record)).collect();
+        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        self.is_torn = written.is_err();
+        self.lines += records.len();
+        written.map_err(|error| io_error(&self.path, error))
+    }
+}
+
+/// What a file holds; nothing where there is none.
+fn read(path: &Path) -> Result<Vec<Record>, FileError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error(path, error)),
+    };
+    let mut file = BufReader::new(file);
+    let mut next = || -> Result<Option<Vec<u8>>, FileError> {
+        let mut line = Vec::new();
+        file.by_ref()
+            .take(LINE_BYTES_MAX)
+            .read_until(b'\n', &mut line)
+            .map_err(|error| io_error(path, error))?;
+        Ok(Some(line).filter(|line| !line.is_empty()))
+    };
+    match next()? {
+        None => return Ok(Vec::new()),
+        Some(first) if first == format!("{HEADER}\n").as_bytes() => {}
+        Some(_) => return Err(FileError::Foreign { path: path.to_owned() }),
+    }
+    let mut records = Vec::new();
+    let mut number = 1;
+    let mut line = next()?;
+    while let Some(text) = line {
+        number += 1;
+        line = next()?;
+        match record(&text) {
+            Some(record) => records.push(record),
+            None if line.is_none() => {
+                tracing::warn!(file = %path.display(), line = number, "a torn last line is left out");
+            }
+            None => return Err(FileError::Damaged { path: path.to_owned(), line: number }),
+        }
+    }
+    Ok(records)
+}
+
+/// Writes a file under another name, and puts it in the place of what is there.
+fn write_anew(path: &Path, records: &[Arc<Record>]) -> io::Result<File> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let mut file = BufWriter::new(OpenOptions::new().write(true).create(true).truncate(true).open(&new)?);
+    writeln!(file, "{HEADER}")?;
+    for record in records {
+        file.write_all(line(record).as_bytes())?;
+    }
+    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()?;
+    Ok(file)
+}
+
+fn line(record: &Record) -> String {
+    let Identity { kind, value, policy } = &record.identity;
+    let line = Line {
+        kind: kind.as_str(),
+        value: (**value).into(),
+        policy: policy.as_deref().map(Into::into),
+        until: record.until,
+        at: record.at,
+        restored: record.restored,
+    };
+    // Text and numbers always make JSON.
+    let json = serde_json::to_string(&line).unwrap_or_default();
+    format!("{:016x} {json}\n", xxh3_64(json.as_bytes()))
+}
+
+/// None: the line is damaged.
+fn record(line: &[u8]) -> Option<Record> {
+    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
+    let (sum, json) = line.split_at_checked(16)?;
+    let json = json.strip_prefix(' ')?;
+    if u64::from_str_radix(sum, 16).ok()? != xxh3_64(json.as_bytes()) {
+        return None;
+    }
+    let line: Line<'_> = serde_json::from_str(json).ok()?;
+    let identity = Identity {
+        kind: Kind::of(line.kind)?,
+        value: line.value.into(),
+        policy: line.policy.map(Into::into),
+    };
+    Some(Record { identity, until: line.until, at: line.at, restored: line.restored })
+}
+
+fn io_error(path: &Path, error: io::Error) -> FileError {
+    FileError::Io { path: path.to_owned(), error }
+}
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use crate::reason::Reason;
 
 /// Bytes that the compiled expressions of a claim may take together; those of their match states are bounded by four times
 /// as many. What an expression costs grows with this and with the text.
-pub(in crate::admission::token) const REGEX_BYTES: usize = 6 << 10;
+pub(in crate::admission::token) const REGEX_BYTES: usize = 4 << 10;
 
 /// Bytes of the expressions of a claim together.
 pub(in crate::admission::token) const REGEX_TEXT_BYTES_MAX: usize = 1024;

@@ -26,7 +26,7 @@ use crate::hls;
 use crate::key::variant::{Settled, normal_fields};
 use crate::key::{Key, is_blocking};
 use crate::proxy::{entry, passes_through};
-use crate::site::{Asked, Site, Sites, host_of};
+use crate::site::{Asked, Site, Sites};
 pub use question::Question;
 pub use rule::RuleTold;
 
@@ -180,7 +180,7 @@ fn admit<'a>(
     request::check_form(&question.method, &question.url, &question.headers, target_bytes_max)?;
     let mut header = question.header().ok_or(request::Refusal::TargetForm)?;
     let host = entry::authority(&header)?.to_owned();
-    let site = sites.find(host_of(&host)).ok_or(request::Refusal::Host)?;
+    let site = sites.find(request::host_of(&host)).ok_or(request::Refusal::Host)?;
     told.site = Some(site.name.clone());
     let (token_bytes, sent) = entry::normalise(&mut header, site, target_bytes_max)?;
     let path = header.uri.path().get(token_bytes..).unwrap_or("/").to_owned();

@@ -26,6 +26,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use crate::admission::ja4::Ja4;
+use crate::admission::request::host_of;
 use crate::asset;
 use crate::cache::RequestDirectives;
 use crate::clock::Clock;
@@ -37,7 +38,7 @@ use crate::deliver::refuse::Refused;
 use crate::observe::Observer;
 use crate::outcome::Outcome;
 use crate::purge::Purger;
-use crate::site::{Asked, Site, Sites, host_of};
+use crate::site::{Asked, Site, Sites};
 use crate::store::Store;
 
 use admit::Admitted;

@@ -328,17 +328,6 @@ fn exact(pattern: &HostPattern) -> Option<String> {
     }
 }
 
-/// The host of an authority: without port, brackets kept off.
-pub fn host_of(authority: &str) -> &str {
-    if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or(rest);
-    }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.contains(':') => host,
-        _ => authority,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
@@ -376,19 +365,5 @@ mod tests {
         assert_eq!(named("*.live.example.com"), Some(2));
         assert_eq!(named("a.live.example.com"), Some(3));
         assert_eq!(named("other.org"), None, "what only `*` takes in is no name");
-    }
-
-    #[test]
-    fn a_port_is_no_part_of_the_host() {
-        for (authority, host) in [
-            ("a.b:80", "a.b"),
-            ("a.b", "a.b"),
-            ("[::1]:80", "::1"),
-            ("[::1]", "::1"),
-            ("::1", "::1"),
-            ("", ""),
-        ] {
-            assert_eq!(host_of(authority), host);
-        }
     }
 }

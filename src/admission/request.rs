@@ -1,12 +1,13 @@
 //! The form of a request: what no node answers, whatever is asked for.
 //!
-//! Decides on method, target and body announcement, from nothing but the request and two settings of the
-//! configuration. Does not look up the site and makes no response: `proxy` turns every [`Refusal`] into one.
+//! Decides on method, target and body announcement, and what of an authority is the host, from nothing but the request
+//! and two settings of the configuration. Does not look up the site and makes no response: `proxy` turns every
+//! [`Refusal`] into one.
 
 use http::header::{CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Uri};
 
-use super::token::Reason;
+use crate::reason::Reason;
 
 /// Why a request is refused before anything is looked up for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -99,6 +100,17 @@ pub fn allow_value(methods: &[Method]) -> HeaderValue {
     HeaderValue::from_str(&list).unwrap_or(HeaderValue::from_static(""))
 }
 
+/// The host of an authority, or of a pattern of one: without port, brackets kept off.
+pub fn host_of(authority: &str) -> &str {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split(']').next().unwrap_or(rest);
+    }
+    match authority.rsplit_once(':') {
+        Some((host, _)) if !host.contains(':') => host,
+        _ => authority,
+    }
+}
+
 /// A path, alone or after scheme and host. User information is not taken (RFC 9110 section 4.2.4).
 fn has_answerable_form(target: &Uri) -> bool {
     let web_scheme = target.scheme_str().is_none_or(|scheme| matches!(scheme, "http" | "https"));
@@ -160,6 +172,22 @@ mod tests {
             assert_eq!(check(&method, "/", &two), Err(Refusal::Body));
         }
         assert_eq!(check(&Method::POST, "/", &[("content-length", "5")]), Ok(()));
+    }
+
+    #[test]
+    fn a_port_is_no_part_of_the_host() {
+        for (authority, host) in [
+            ("a.b:80", "a.b"),
+            ("a.b:", "a.b"),
+            ("a.b:*", "a.b"),
+            ("a.b", "a.b"),
+            ("[::1]:80", "::1"),
+            ("[::1]", "::1"),
+            ("::1", "::1"),
+            ("", ""),
+        ] {
+            assert_eq!(host_of(authority), host, "{authority}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What a URI reference refers to (RFC 3986 section 4.2): something beside the document, a path of its host, another
 //! host, or nothing that HTTP fetches.
 
+use crate::admission::request;
+
 /// A reference, as far as token carrying tells one from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference<'a> {
@@ -84,11 +86,7 @@ fn host_of(authority: &str) -> Option<&str> {
     if authority.contains('@') {
         return None;
     }
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => authority.split(':').next().unwrap_or(authority),
-    };
-    (!host.is_empty()).then_some(host)
+    Some(request::host_of(authority)).filter(|host| !host.is_empty())
 }
 
 #[cfg(test)]

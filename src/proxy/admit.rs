@@ -15,7 +15,6 @@ use crate::asset;
 use crate::deliver::refuse::Refused;
 use crate::observe::Denial;
 use crate::outcome::Outcome;
-use crate::site::host_of;
 
 /// How long a request waits for keys by URL, when its token names one that is not known.
 const NEW_KEYS_WAIT: Duration = Duration::from_secs(2);
@@ -54,7 +53,8 @@ impl Edge {
             return Err(denied(ctx, request::Refusal::Body));
         }
         let authority = entry::authority(header).map_err(|refusal| denied(ctx, refusal))?;
-        let site = self.sites.find(host_of(authority)).ok_or_else(|| denied(ctx, request::Refusal::Host))?;
+        let site = self.sites.find(request::host_of(authority));
+        let site = site.ok_or_else(|| denied(ctx, request::Refusal::Host))?;
         ctx.site = Some(Arc::clone(site));
         // From here on the request is in normal form.
         (ctx.token_bytes, ctx.sent) =

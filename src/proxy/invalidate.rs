@@ -9,11 +9,12 @@ use http::{HeaderName, Method, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::{Edge, RequestCtx};
+use crate::admission::request::host_of;
 use crate::asset;
 use crate::cache::tags;
 use crate::cache::validation::{HeadUpdate, head_updates};
 use crate::key::variant::{variance, with_variant_key};
-use crate::site::{Asked, Site, host_of};
+use crate::site::{Asked, Site};
 use crate::store::Store;
 use crate::store::purges::{PurgeMode, PurgeTarget};
 

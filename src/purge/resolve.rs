@@ -9,7 +9,7 @@ use super::Refusal;
 use super::order::{Named, Order, refusal};
 use crate::admission::request;
 use crate::key::target::NotATarget;
-use crate::site::{Site, Sites, host_of};
+use crate::site::{Site, Sites};
 use crate::store::purges::PurgeTarget;
 
 /// The targets of an order. `target_bytes_max` is `limits.request_target`.
@@ -103,7 +103,7 @@ fn absolute<'a>(
             form(&format!("is not a URL that viewers can ask for; {remedy}"))
         }
     })?;
-    let host = host_of(authority.as_str());
+    let host = request::host_of(authority.as_str());
     let site = sites.find(host).ok_or_else(|| {
         let reason = format!(
             "{field}: no site answers for the host \"{}\"; correct the host, or add it to the hosts of a site",

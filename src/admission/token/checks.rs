@@ -11,6 +11,7 @@ use wildmatch::WildMatch;
 use super::terms::Check;
 use super::{Presented, acl};
 use crate::admission::client::contains;
+use crate::admission::request::host_of;
 use crate::config::territory::Territory;
 use crate::reason::Reason;
 
@@ -194,14 +195,6 @@ impl Check for Fingerprint {
     fn repeated(&self) -> Option<(&'static str, String)> {
         Some((FINGERPRINTS, joined(&self.0)))
     }
-}
-
-/// The host of an authority: without port, brackets kept off.
-pub(super) fn host_of(authority: &str) -> &str {
-    if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split(']').next().unwrap_or(rest);
-    }
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
 }
 
 #[cfg(test)]

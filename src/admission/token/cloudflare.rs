@@ -19,7 +19,8 @@ use super::format::{Format, Genuine};
 use super::mac::Code;
 use super::terms::{self, Terms};
 use super::verdict::Reuse;
-use super::{Presented, checks, extent, locate};
+use super::{Presented, extent, locate};
+use crate::admission::request::host_of;
 use crate::config::formats;
 use crate::config::formats::hash::Hash;
 use crate::config::model::{TokenKey, TokenPlace};
@@ -151,7 +152,7 @@ impl Message {
         };
         let in_query = options.separator.filter(|_| request.place == TokenPlace::Query);
         Message {
-            host: options.with_host.then(|| host(checks::host_of(request.host))),
+            host: options.with_host.then(|| host(host_of(request.host))),
             separator: in_query.and_then(|unsigned| Some(separator(name()?, unsigned))),
         }
     }

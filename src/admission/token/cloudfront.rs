@@ -40,6 +40,7 @@ use super::parameters::{Parameters, number, spellings};
 use super::terms::{self, Check, Terms};
 use super::verdict::Reuse;
 use super::{Presented, acl};
+use crate::admission::request::host_of;
 use crate::config::formats::cloudfront::CloudFront as Options;
 use crate::config::model::{KeyKind, TokenKey};
 use crate::reason::Reason;
@@ -342,7 +343,7 @@ impl Check for Resource {
     }
 
     fn repeated(&self) -> Option<(&'static str, String)> {
-        checks::repeated_host(checks::host_of(self.host.as_deref()?))
+        checks::repeated_host(host_of(self.host.as_deref()?))
     }
 }
 

@@ -23,12 +23,12 @@ use md5::{Digest, Md5};
 use percent_encoding::percent_decode_str;
 use subtle::ConstantTimeEq;
 
-use super::checks::host_of;
 use super::format::{Form, Format, Genuine, InPath};
 use super::parameters::{Parameters, lower_hex, seconds};
 use super::terms::{Claims, Terms};
 use super::verdict::Reuse;
 use super::{Presented, locate};
+use crate::admission::request::host_of;
 use crate::config::formats::secure_link::{Expression, Part, SecureLink as Options};
 use crate::config::model::TokenKey;
 use crate::reason::Reason;

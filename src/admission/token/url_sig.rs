@@ -26,12 +26,13 @@ use percent_encoding::percent_decode_str;
 use sha1::Sha1;
 use subtle::ConstantTimeEq;
 
-use super::checks::{Addresses, host_of};
+use super::checks::Addresses;
 use super::format::{Form, Format, Genuine, InPath};
 use super::parameters::{Parameters, lower_hex, number, seconds, spellings};
 use super::terms::{self, Terms};
 use super::verdict::Reuse;
 use super::{Presented, acl, locate};
+use crate::admission::request::host_of;
 use crate::config::formats::url_sig::UrlSig as Options;
 use crate::config::model::TokenKey;
 use crate::reason::Reason;

@@ -334,7 +334,11 @@ proptest! {
 #[test]
 fn a_session_token_repeats_the_host_of_a_resource_that_names_one() {
     let repeated = |resource| Resource::new(resource, true).repeated();
-    assert_eq!(repeated("https://a.example:8443/live/*"), Some(("host", "a.example".into())));
+    for resource in
+        ["https://a.example/live/*", "https://a.example:8443/live/*", "https://a.example:*/live/*"]
+    {
+        assert_eq!(repeated(resource), Some(("host", "a.example".into())), "{resource}");
+    }
     for resource in ["https://*.example/live/*", "https://a?.example/*", "*", "http*://*"] {
         assert_eq!(repeated(resource), None, "{resource}");
     }

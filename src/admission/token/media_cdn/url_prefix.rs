@@ -4,6 +4,7 @@
 
 use super::super::terms::Check;
 use super::super::{Presented, acl, checks};
+use crate::admission::request::host_of;
 use crate::reason::Reason;
 
 /// A prefix of URLs.
@@ -64,7 +65,7 @@ impl Check for UrlPrefix {
     }
 
     fn repeated(&self) -> Option<(&'static str, String)> {
-        checks::repeated_host(checks::host_of(&self.authority))
+        checks::repeated_host(host_of(&self.authority))
     }
 }
 

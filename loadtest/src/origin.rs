@@ -87,6 +87,39 @@ pub(crate) fn threads_and_listener(name: &str) -> Result<(Runtime, TcpListener, 
     Ok((runtime, listener, address))
 }
 
+/// Answers each request head of each connection with what `answer` makes of it, at once and for ever.
+pub(crate) async fn answer_heads<A>(
+    listener: TcpListener,
+    answer: impl Fn(&[u8]) -> A + Clone + Send + 'static,
+) where
+    A: AsRef<[u8]> + Send,
+{
+    loop {
+        // A connection that could not be accepted is the node's to make again.
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let answer = answer.clone();
+        tokio::spawn(async move { answer_connection(stream, answer).await.ok() });
+    }
+}
+
+async fn answer_connection<A>(mut stream: TcpStream, answer: impl Fn(&[u8]) -> A) -> Result<()>
+where
+    A: AsRef<[u8]>,
+{
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::new();
+    loop {
+        let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
+            if buffer.len() > HEAD_BYTES_MAX || stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+            continue;
+        };
+        let head: Vec<u8> = buffer.drain(..end + 4).collect();
+        stream.write_all(answer(&head).as_ref()).await?;
+    }
+}
+
 // === impl Origin ===
 
 impl Origin {

@@ -4,6 +4,7 @@
 //! Before anything is measured, each site has answered as a hit and with the token at each URI where it belongs.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -12,10 +13,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use super::{Plan, hits};
-use crate::origin::threads_and_listener;
+use crate::origin::{answer_heads, threads_and_listener};
 use crate::report::{Report, median_min_max};
 use crate::{node, proc, wrk};
 
@@ -31,9 +32,6 @@ const PLAYLIST: &str = "index.m3u8";
 
 /// How long an answer may take, and a playlist until it is a hit.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-
-/// The longest request head that the origin reads, in bytes.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// How much is measured.
 #[derive(Clone, Debug, Args)]
@@ -250,32 +248,9 @@ fn start_origin(text: &str) -> Result<(PlaylistOrigin, SocketAddr)> {
         "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.apple.mpegurl\r\nETag: \"v1\"\r\nContent-Length: {}\r\n\r\n{text}",
         text.len()
     );
-    runtime.spawn(accept(listener, answer.into()));
+    let answer: Arc<[u8]> = answer.into_bytes().into();
+    runtime.spawn(answer_heads(listener, move |_| Arc::clone(&answer)));
     Ok((PlaylistOrigin(Some(runtime)), address))
-}
-
-async fn accept(listener: TcpListener, answer: std::sync::Arc<str>) {
-    loop {
-        // A connection that could not be accepted is the node's to make again.
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let answer = std::sync::Arc::clone(&answer);
-        tokio::spawn(async move { serve(stream, &answer).await.ok() });
-    }
-}
-
-async fn serve(mut stream: TcpStream, answer: &str) -> Result<()> {
-    stream.set_nodelay(true)?;
-    let mut buffer = Vec::new();
-    loop {
-        let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
-            if buffer.len() > HEAD_BYTES_MAX || stream.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-            continue;
-        };
-        buffer.drain(..end + 4);
-        stream.write_all(answer.as_bytes()).await?;
-    }
 }
 
 #[cfg(test)]

@@ -6,14 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-use crate::origin::threads_and_listener;
-
-/// The longest request head, in bytes.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+use crate::origin::{answer_heads, threads_and_listener};
 
 /// Bytes of a body: the version, padded.
 pub(super) const BODY_BYTES: usize = 64;
@@ -31,7 +26,8 @@ impl Origin {
     pub(super) fn start(tags: u64) -> Result<Origin> {
         let (runtime, listener, address) = threads_and_listener("tagged-origin")?;
         let versions: Arc<[AtomicU64]> = (0..tags).map(|_| AtomicU64::new(0)).collect();
-        runtime.spawn(accept(listener, Arc::clone(&versions)));
+        let told = Arc::clone(&versions);
+        runtime.spawn(answer_heads(listener, move |head| answer(head, &told)));
         Ok(Origin { address, versions, runtime: Some(runtime) })
     }
 
@@ -61,30 +57,6 @@ pub(super) fn path_of(tag: u64, number: u64) -> String {
 /// The version that a body tells.
 pub(super) fn version_of(body: &[u8]) -> Option<u64> {
     std::str::from_utf8(body).ok()?.trim_end().parse().ok()
-}
-
-async fn accept(listener: TcpListener, versions: Arc<[AtomicU64]>) {
-    loop {
-        // A connection that could not be accepted is the node's to make again.
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        let versions = Arc::clone(&versions);
-        tokio::spawn(async move { serve(stream, &versions).await.ok() });
-    }
-}
-
-async fn serve(mut stream: TcpStream, versions: &[AtomicU64]) -> Result<()> {
-    stream.set_nodelay(true)?;
-    let mut buffer = Vec::new();
-    loop {
-        let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else {
-            if buffer.len() > HEAD_BYTES_MAX || stream.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-            continue;
-        };
-        let head: Vec<u8> = buffer.drain(..end + 4).collect();
-        stream.write_all(answer(&head, versions).as_bytes()).await?;
-    }
 }
 
 fn answer(head: &[u8], versions: &[AtomicU64]) -> String {

@@ -170,7 +170,8 @@ fn strip_encoded<'t>(text: &'t str, literal: &str) -> Option<&'t str> {
     text.get(text.len() - rest.len()..)
 }
 
-fn hex_byte(high: u8, low: u8) -> Option<u8> {
+/// The byte that two hexadecimal digits stand for.
+pub(super) fn hex_byte(high: u8, low: u8) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(high)? << 4 | digit(low)?)
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::posix;
 use crate::admission::token::jws;
 use crate::admission::token::jwt::Pattern;
+use crate::admission::token::locate::hex_byte;
 use crate::admission::token::terms::Check;
 use crate::admission::token::{Presented, acl};
 use crate::reason::Reason;
@@ -103,9 +104,4 @@ fn push(uri: &mut String, byte: u8, stays: bool) {
 
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
-}
-
-fn hex_byte(high: u8, low: u8) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some(digit(high)? << 4 | digit(low)?)
 }

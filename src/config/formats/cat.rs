@@ -69,7 +69,7 @@ pub(in crate::config) struct Raw {
 impl Default for Raw {
     fn default() -> Raw {
         Raw {
-            algorithms: DEFAULT_ALGORITHMS.to_vec(),
+            algorithms: vec![Algorithm::Hs256, Algorithm::Es256, Algorithm::Ps256],
             dialect: Dialect::Cta,
             issuers: Vec::new(),
             audiences: Vec::new(),
@@ -85,8 +85,6 @@ impl Default for Raw {
 fn example_kids() -> BTreeMap<String, String> {
     BTreeMap::from([("k1".to_owned(), "0a1b2c3d".to_owned())])
 }
-
-const DEFAULT_ALGORITHMS: [Algorithm; 3] = [Algorithm::Hs256, Algorithm::Es256, Algorithm::Ps256];
 
 /// An algorithm of COSE (RFC 9053, RFC 8230).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -171,16 +169,22 @@ pub struct Cat {
 
 impl Default for Cat {
     fn default() -> Cat {
+        Cat::of(&Raw::default(), BTreeMap::new())
+    }
+}
+
+impl Cat {
+    fn of(raw: &Raw, kids: BTreeMap<String, Vec<u8>>) -> Cat {
         Cat {
-            algorithms: DEFAULT_ALGORITHMS.to_vec(),
-            dialect: Dialect::Cta,
-            issuers: Vec::new(),
-            audiences: Vec::new(),
-            ignored_claims: Vec::new(),
-            kids: BTreeMap::new(),
-            catif_keys: Vec::new(),
-            issuer: None,
-            high_s: true,
+            algorithms: raw.algorithms.clone(),
+            dialect: raw.dialect,
+            issuers: raw.issuers.clone(),
+            audiences: raw.audiences.clone(),
+            ignored_claims: raw.ignored_claims.clone(),
+            kids,
+            catif_keys: raw.catif_keys.clone(),
+            issuer: raw.issuer.clone(),
+            high_s: raw.high_s,
         }
     }
 }
@@ -226,17 +230,7 @@ pub(super) fn resolve(report: &mut Report, key: &str, raw: &Raw, keys: &[raw::To
             Some(_) => {}
         }
     }
-    Cat {
-        algorithms: raw.algorithms.clone(),
-        dialect: raw.dialect,
-        issuers: raw.issuers.clone(),
-        audiences: raw.audiences.clone(),
-        ignored_claims: raw.ignored_claims.clone(),
-        kids,
-        catif_keys: raw.catif_keys.clone(),
-        issuer: raw.issuer.clone(),
-        high_s: raw.high_s,
-    }
+    Cat::of(raw, kids)
 }
 
 /// A key's bytes: those of a shared key, or DER of SubjectPublicKeyInfo (RFC 5280) or PKCS #8 (RFC 5208).

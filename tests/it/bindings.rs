@@ -5,8 +5,9 @@ use std::fmt::Write;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::support::client::{self, Http1, Http2, Request, Response};
+use crate::support::client::{self, Http1, Http2, Request};
 use crate::support::edge::{Edge, Setup, refused};
+use crate::support::entitled::assert_denied;
 use crate::support::mmdb;
 use crate::support::origin::{Answer, Origin};
 use crate::support::signing::{KEY_HEX, OTHER_KEY_HEX, now, sign, valid};
@@ -83,14 +84,6 @@ fn from(host: &str, client: &str) -> Request {
 fn with_method(method: &str, host: &str, client: &str) -> Request {
     let target = format!("/live/1.m4s?hdnts={}", valid("/live/*"));
     Request::new(method, &target).host(host).header("x-forwarded-for", client)
-}
-
-#[track_caller]
-fn assert_denied(response: &Response, why: &str) {
-    assert_eq!(response.status(), 403, "{why}");
-    assert_eq!(response.outcome(), "denied", "{why}");
-    assert!(response.get("cache-control").is_some_and(|value| value.contains("no-store")), "{why}");
-    assert_eq!(response.get("access-control-allow-origin"), Some("*"), "{why}");
 }
 
 /// Each binding lets in whom it names, refuses the others with its own word in metric and access line, and the origin

@@ -1,7 +1,8 @@
 //! Tokens: who gets in, with which word the others are refused, and that a token goes no further than the node.
 
-use crate::support::client::{Request, Response};
+use crate::support::client::Request;
 use crate::support::edge::{Edge, Setup};
+use crate::support::entitled::assert_denied;
 use crate::support::origin::{Answer, Origin};
 use crate::support::signing::{KEY_HEX, OTHER_KEY_HEX, now, sign, sign_url, valid};
 
@@ -29,14 +30,6 @@ async fn protected_by(server: &str) -> (Origin, Edge) {
         .file("new.key", &format!("{KEY_HEX}\n"))
         .file("old.key", &format!("  {OTHER_KEY_HEX}\n"));
     (origin, setup.start().await)
-}
-
-#[track_caller]
-fn assert_denied(response: &Response, why: &str) {
-    assert_eq!(response.status(), 403, "{why}");
-    assert_eq!(response.outcome(), "denied", "{why}");
-    assert!(response.get("cache-control").is_some_and(|value| value.contains("no-store")), "{why}");
-    assert_eq!(response.get("access-control-allow-origin"), Some("*"), "{why}");
 }
 
 /// Every reason has its own word in the metric, every denial is a 403 that nobody may keep and any page may read, and the

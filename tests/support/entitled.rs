@@ -63,12 +63,18 @@ pub fn admits(response: &Response, reason: &str) -> bool {
         assert_eq!(response.whole(), "media");
         return true;
     }
-    assert_eq!(response.status(), 403);
-    assert_eq!(response.outcome(), "denied");
-    assert_eq!(response.get("access-control-allow-origin"), Some("*"));
-    assert!(response.get("cache-control").is_some_and(|value| value.contains("no-store")));
+    assert_denied(response, reason);
     assert!(!reason.is_empty(), "refused");
     false
+}
+
+/// That a request was refused as requests without a good token are: nobody may keep the answer, and any page may read it.
+#[track_caller]
+pub fn assert_denied(response: &Response, why: &str) {
+    assert_eq!(response.status(), 403, "{why}");
+    assert_eq!(response.outcome(), "denied", "{why}");
+    assert!(response.get("cache-control").is_some_and(|value| value.contains("no-store")), "{why}");
+    assert_eq!(response.get("access-control-allow-origin"), Some("*"), "{why}");
 }
 
 /// Requests that the node has refused for this reason.

@@ -520,15 +520,7 @@ fn so_many_keys_are_tried_on_a_token_and_no_more() {
     let keys: Vec<_> = seeds.iter().map(|seed| seed.as_slice()).collect();
     let policy =
         probe::policy(TokenFormat::MediaCdn(Default::default()), probe::keys(KeyKind::Private, &keys));
-    let claims = Claims {
-        target: Target::Globs(vec!["/*".to_owned()]),
-        starts: None,
-        expires: EXPIRES,
-        session_id: None,
-        data: None,
-        headers: Vec::new(),
-        ip_ranges: Vec::new(),
-    };
+    let claims = claims(globs(&["/*"]));
     for (at, expected) in [(KEYS_TRIED_MAX - 1, None), (KEYS_TRIED_MAX, Some(Reason::BadMac))] {
         let token = sign(&claims, &Signer::private(&seeds[at]).unwrap());
         assert_eq!(refusal(&policy, NAME, &token, &Presented::get("/a", NOW)), expected, "{at}");

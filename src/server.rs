@@ -205,7 +205,7 @@ impl Node {
         let entitlements =
             Arc::new(entitlements(config, ledger, &metrics, &clock, &control_runtime, &readiness)?);
         let policies = config.tokens.iter().map(|policy| policy.name.clone()).collect();
-        let revoker = entitlements.revoker(policies, clock.clone());
+        let revoker = entitlements.revoker(policies);
         control_runtime.spawn(sweep(Arc::clone(&entitlements)));
         let edge = Edge {
             sites,

@@ -160,8 +160,8 @@ impl Entitlements {
     }
 
     /// What operators revoke with. `policies` are the names of the token policies.
-    pub fn revoker(&self, policies: Vec<String>, clock: Clock) -> Revoker {
-        Revoker::new(Arc::clone(&self.ledger), self.fleet.clone(), policies, clock)
+    pub fn revoker(&self, policies: Vec<String>) -> Revoker {
+        Revoker::new(Arc::clone(&self.ledger), self.fleet.clone(), policies, self.clock.clone())
     }
 
     /// Decides what can be decided at once. Uses an identifier and notes a stream where this node is alone. `session` names

@@ -193,11 +193,13 @@ fn admit<'a>(
         Some(policy) => {
             let whole = sent.as_ref().map_or(header.uri.path(), |sent| &sent.path);
             let query = sent.as_ref().map_or(header.uri.query(), |sent| sent.query.as_deref());
-            {
-                let normal =
-                    token::Presented { normal: &path, query, host: &host, ..token::Presented::get(whole, 0) };
-                verify(policy, &normal, sites.geo(), question, told)?
+            let normal =
+                token::Presented { normal: &path, query, host: &host, ..token::Presented::get(whole, 0) };
+            let claims = verify(policy, &normal, sites.geo(), question, told)?;
+            for name in policy.token_fields() {
+                header.remove_header(name);
             }
+            claims
         }
         None => Claims::default(),
     };

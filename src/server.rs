@@ -296,6 +296,7 @@ impl Node {
     /// Stops accepting, waits until connections have ended (at most `server.drain_timeout`), and ends.
     pub async fn shutdown(mut self) {
         self.drain.start();
+        tracing::info!(connections = self.connections.open(), "draining: no new connections are taken");
         let deadline = Instant::now() + self.drain_timeout;
         while self.connections.open() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_POLL).await;
@@ -315,6 +316,7 @@ impl Node {
         if !matches!(written, Ok(true)) {
             tracing::warn!("access lines were left unwritten");
         }
+        tracing::info!("stopped");
     }
 
     fn announce(&self) {

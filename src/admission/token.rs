@@ -134,6 +134,8 @@ pub struct Policy {
     pub carry: Carry,
     /// Other hosts whose URIs in playlists carry the token; lower case.
     pub carry_hosts: Vec<String>,
+    /// The claim that is the subject of a token that says none.
+    subject: Option<String>,
     /// What is asked of tokens that are good.
     pub entitlement: Entitlement,
     /// Conditions of the policy's own, which every request fulfils.
@@ -161,6 +163,7 @@ impl Policy {
             name: config.name.clone(),
             carry: config.carry,
             carry_hosts: config.carry_hosts.clone(),
+            subject: config.subject.clone(),
             entitlement: config.entitlement,
             checks: bind::checks(&config.bind),
             names: Names::new(&form, &config.names, session.as_ref().map(|session| session.name.as_str())),
@@ -265,7 +268,10 @@ impl Policy {
             return Ok(verdict);
         }
         let forgotten = self.forgotten.load(Ordering::Acquire);
-        let (text, genuine) = self.authenticate(received, format, request)?;
+        let (text, mut genuine) = self.authenticate(received, format, request)?;
+        if let Some(name) = self.subject.as_ref().filter(|_| genuine.terms.subject.is_none()) {
+            genuine.terms.subject = genuine.terms.claims.get(name).map(str::to_owned);
+        }
         let verdict = Verdict::new(received, &text, genuine.key_id, genuine.terms);
         let verdict = Arc::new(match genuine.reuse {
             Reuse::ForToken | Reuse::Never => verdict,

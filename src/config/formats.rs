@@ -251,6 +251,11 @@ impl TokenFormat {
         }
     }
 
+    /// Whether its tokens can say by themselves whom they were made for.
+    pub const fn has_subject(&self) -> bool {
+        matches!(self, TokenFormat::Jwt(_) | TokenFormat::Cdni(_) | TokenFormat::Cat(_))
+    }
+
     /// Names of what its tokens say that a rule's `key.claims` may name; empty: any name.
     pub const fn claims(&self) -> &'static [&'static str] {
         match self {

@@ -18,8 +18,8 @@ use wildmatch::WildMatch;
 use crate::asset::Kind;
 
 pub use token::{
-    Carry, Entitlement, FleetAway, KeyKind, Session, Statuses, TOKEN_KEYS_MAX, TOKEN_NAMES_MAX, TokenBind,
-    TokenFormat, TokenKey, TokenPlace, TokenPolicy,
+    Carry, Entitlement, FleetAway, KeyKind, SESSION_NAME_DEFAULT, Session, Statuses, TOKEN_KEYS_MAX,
+    TOKEN_NAMES_MAX, TokenBind, TokenFormat, TokenKey, TokenPlace, TokenPolicy,
 };
 
 /// A complete, checked configuration.

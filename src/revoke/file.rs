@@ -1,12 +1,13 @@
 //! The file that revocations are noted in: lines that are appended, and synced before anything is answered.
 //!
-//! A line is a checksum and a JSON object. The last one may be torn, by a node that was killed while it wrote: it was
-//! never answered, and is left out. Any other that does not read is damage, and no start: a revocation that is silently
+//! A line is a checksum and a JSON object. The last one may be torn, by a node that was killed while it wrote: it has no
+//! line end, was never answered, and is left out. Any other that does not read is damage, and no start: a revocation that is silently
 //! forgotten lets somebody in. At the start, and when most lines are history, the file is written anew with what still
 //! holds, under another name, and then renamed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -70,7 +71,8 @@ pub struct RevocationFile {
     file: File,
     /// Lines after the first.
     lines: usize,
-    /// Whether the last write failed, and may have left half a line.
+    /// Whether it has to be written anew: the last write failed, and may have left half a line, or the file is no more
+    /// where it was.
     is_torn: bool,
 }
 
@@ -111,6 +113,8 @@ impl RevocationFile {
         records: &[Arc<Record>],
         all: impl FnOnce() -> Vec<Arc<Record>>,
     ) -> Result<(), FileError> {
+        // Appended to a file that has been moved away, a revocation would be forgotten at the next start.
+        self.is_torn |= !is_at(&self.file, &self.path);
         if self.is_torn || self.lines + records.len() > HISTORY_LINES_MAX {
             let all = all();
             if self.is_torn || self.lines + records.len() > HISTORY_LINES_MAX.max(2 * all.len()) {
@@ -125,6 +129,13 @@ impl RevocationFile {
         self.lines += records.len();
         written.map_err(|error| io_error(&self.path, error))
     }
+}
+
+/// Whether an open file is the one at a path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let here = file.metadata().map(identity);
+    here.is_ok_and(|here| fs::metadata(path).is_ok_and(|there| identity(there) == here))
 }
 
 /// What a file holds; nothing where there is none.
@@ -156,7 +167,7 @@ fn read(path: &Path) -> Result<Vec<Record>, FileError> {
         line = next()?;
         match record(&text) {
             Some(record) => records.push(record),
-            None if line.is_none() => {
+            None if !text.ends_with(b"\n") && line.is_none() => {
                 tracing::warn!(file = %path.display(), line = number, "a torn last line is left out");
             }
             None => return Err(FileError::Damaged { path: path.to_owned(), line: number }),
@@ -170,7 +181,9 @@ fn write_anew(path: &Path, records: &[Arc<Record>]) -> io::Result<File> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = path.with_file_name(name);
-    let mut file = BufWriter::new(OpenOptions::new().write(true).create(true).truncate(true).open(&new)?);
+    // It names subjects and sessions.
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    let mut file = BufWriter::new(open);
     writeln!(file, "{HEADER}")?;
     for record in records {
         file.write_all(line(record).as_bytes())?;

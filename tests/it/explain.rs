@@ -35,6 +35,15 @@ const RULES: &str = "
     hosts = ['signed.test']
     origin = 'main'
     token = 'viewer'
+    [[site]]
+    hosts = ['header.test']
+    origin = 'main'
+    token = 'field'
+    [token.field]
+    format = 'edgeauth'
+    keys = [{ id = 'k', secret_file = 'DIR/k.key' }]
+    places = ['header']
+    names = ['authorization']
     [token.viewer]
     format = 'edgeauth'
     keys = [{ id = 'k', secret_file = 'DIR/k.key' }]
@@ -56,7 +65,14 @@ fn case(request: Request, status: u16, control: &'static str) -> Case {
 
 fn cases() -> Vec<Case> {
     let signed = format!("/hdnts={}/a/1.m4s?x=1", valid("/a/*"));
+    let bearer = format!("Bearer {}", valid("/a/*"));
     vec![
+        // A token in a field is no credential of the origin's: it does not reach it, and what is fetched is shared.
+        case(
+            Request::get("/a/17.m4s").header("host", "header.test").header("authorization", &bearer),
+            200,
+            "max-age=3600",
+        ),
         case(Request::get("/a/1.m4s"), 200, "max-age=3600"),
         case(Request::get("/a/2.m4s?b=2&a=1&utm_source=x"), 200, "max-age=600, s-maxage=1200"),
         case(Request::get("/a/3.m4s"), 404, "max-age=3600"),

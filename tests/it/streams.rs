@@ -5,10 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use forebay::clock::Clock;
 
 use crate::support::edge::Edge;
-use crate::support::entitled::{admits, by_session, by_subject, join, origin, refused, setup};
+use crate::support::entitled::{PATH, admits, by_session, by_subject, join, origin, refused, setup};
 use crate::support::node::LocalNode;
 use crate::support::redis::Redis;
-use crate::support::signing::now;
+use crate::support::signing::{KEY_HEX, now, sign};
 use crate::support::wait::within;
 
 /// Far more than a test takes, so that no session leaves its place by time.
@@ -35,6 +35,20 @@ async fn a_subject_has_so_many_streams_and_those_that_are_known_go_on() {
         assert!(admits(&edge.get(&by_session(session)).await, ""));
     }
     assert_eq!(edge.metrics().await.sum("forebay_token_stream_subjects", &[]), 2.0);
+}
+
+/// A format whose tokens have no subject has one by the claim that the policy names.
+#[tokio::test]
+async fn a_claim_that_the_policy_names_is_the_subject() {
+    let origin = origin().await;
+    let edge = setup(&origin, "subject = \"data\"\nstreams = 1\nstream_window = \"1h\"").start().await;
+    let get = async |who: &str, session: &str| {
+        let fields = format!("exp={}~acl=/*~id={session}~data={who}", now() + 3600);
+        admits(&edge.get(&format!("/hdnts={}{PATH}", sign(KEY_HEX, &fields))).await, "too many")
+    };
+    assert!(get("alice", "a").await && get("bob", "b").await);
+    assert!(!get("alice", "c").await);
+    assert!(get("alice", "a").await);
 }
 
 /// With a clock that the test moves: the place of a session that has been silent for the window is free.

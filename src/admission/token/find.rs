@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::HeaderName;
-use http::header::COOKIE;
+use http::header::{AUTHORIZATION, COOKIE};
 use percent_encoding::percent_decode_str;
 
 use super::format::{Form, Format};
@@ -291,6 +291,8 @@ impl<'a> Search<'_, 'a> {
             let text = value.to_str().map_err(|_| Reason::Malformed)?.trim();
             let text = match text.split_at_checked(7) {
                 Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer ") => token.trim_start(),
+                // Credentials of another scheme are for somebody else (RFC 9110 section 11.6.2).
+                _ if *name == AUTHORIZATION && text.contains(' ') => continue,
                 _ => text,
             };
             self.note(TokenPlace::Header, &self.finder.names.query, place, text);

@@ -37,7 +37,7 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     json: bool,
     /// Measure requests that are made to be expensive instead.
-    #[arg(long, hide = true)]
+    #[arg(long)]
     worst: bool,
 }
 

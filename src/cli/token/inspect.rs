@@ -10,7 +10,7 @@ use super::said::{self, Field};
 use super::subject::Subject;
 use crate::admission::token::{Policy, Presented};
 use crate::config::formats::Word;
-use crate::config::model::{TokenFormat, TokenPlace, TokenPolicy};
+use crate::config::model::{SESSION_NAME_DEFAULT, TokenFormat, TokenPlace, TokenPolicy};
 
 /// What is inspected.
 #[derive(Args, Debug)]
@@ -44,7 +44,11 @@ pub(super) fn inspect(args: &InspectArgs, out: &mut impl Write) -> Result<u8> {
     let Some((first, fields)) = found.first() else {
         match args.format {
             Some(format) => {
-                bail!("it has no token of \"{}\": leave --format out to have it guessed", format.as_str())
+                bail!(
+                    "it has no token of \"{}\": leave --format out to have it guessed, and give --name where it has a name \
+                     of its own",
+                    format.as_str()
+                )
             }
             None => bail!(
                 "it has no token of any format: give --format, and --name where it has a name of its own"
@@ -67,6 +71,9 @@ fn read(format: TokenFormat, args: &InspectArgs) -> Result<Option<Vec<Field>>> {
     let mut config = TokenPolicy::new("inspect", format, Vec::new());
     if !config.names.is_empty() && !args.name.is_empty() {
         config.names.clone_from(&args.name);
+    } else if matches!(config.format, TokenFormat::EdgeAuth(_)) {
+        // The node's own tokens have this wire form.
+        config.names.push(SESSION_NAME_DEFAULT.to_owned());
     }
     config.places =
         [TokenPlace::Query, TokenPlace::Path, TokenPlace::PathParameter, TokenPlace::Cookie].to_vec();

@@ -17,6 +17,9 @@ pub const TOKEN_KEYS_MAX: usize = 16;
 /// Names that the tokens of a policy may have.
 pub const TOKEN_NAMES_MAX: usize = 16;
 
+/// What the node's own tokens are called unless `session.name` says otherwise.
+pub const SESSION_NAME_DEFAULT: &str = "hdntl";
+
 /// `[token.NAME]`
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {
@@ -38,6 +41,8 @@ pub struct TokenPolicy {
     pub leeway: Duration,
     /// Statuses of refusals.
     pub status: Statuses,
+    /// The claim that is the subject of a token that says none.
+    pub subject: Option<String>,
     /// What is asked of tokens that are good.
     pub entitlement: Entitlement,
     /// What every client that uses its tokens must have.
@@ -62,6 +67,7 @@ impl TokenPolicy {
             carry_hosts: Vec::new(),
             leeway: Duration::ZERO,
             status: Statuses::default(),
+            subject: None,
             entitlement: Entitlement::default(),
             bind: TokenBind::default(),
             session: None,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Duration;
 use crate::config::formats;
+use crate::config::model::SESSION_NAME_DEFAULT;
 pub(in crate::config) use bind::{Bind, UnknownPlace};
 
 /// `[token.NAME]`
@@ -54,6 +55,10 @@ pub(in crate::config) struct TokenPolicy {
     #[serde(default)]
     #[schemars(example = status())]
     pub(in crate::config) status: BTreeMap<String, u16>,
+    /// The claim that says whom a token was made for, of formats whose tokens have no subject of their own, or where it
+    /// does not say one: limits of streams and revocations by subject go by it. EdgeAuth: `id`, `data`.
+    #[schemars(example = &"data")]
+    pub(in crate::config) subject: Option<String>,
     /// Streams that a subject may have at once, unless its token names a number of its own: sessions that asked for
     /// something within `stream_window`. A new one beyond them is refused. Without it, and without one in the token, there
     /// may be any number. A token without a subject is not limited.
@@ -209,7 +214,7 @@ pub(in crate::config) struct Session {
 
 impl Session {
     fn name() -> String {
-        "hdntl".to_owned()
+        SESSION_NAME_DEFAULT.to_owned()
     }
 
     fn life() -> Duration {

@@ -48,6 +48,7 @@ pub(super) fn policy(
         carry_hosts: raw.carry_hosts.iter().map(|host| host.to_ascii_lowercase()).collect(),
         leeway: duration(report, &format!("{key}.leeway"), &raw.leeway, Duration::ZERO, HOUR),
         status: statuses(report, &key, raw),
+        subject: subject(report, &key, raw, &format),
         entitlement: entitlement(report, &key, raw),
         format,
         places,
@@ -134,6 +135,24 @@ fn session(report: &mut Report, key: &str, raw: &raw::Session) -> Session {
         bind_tls: raw.bind.contains(&raw::SessionBinding::Tls),
         claims: raw.claims.clone(),
     }
+}
+
+/// The claim that is the subject. Streams are counted by subject: without any, there is nothing to count.
+fn subject(report: &mut Report, key: &str, raw: &raw::TokenPolicy, format: &TokenFormat) -> Option<String> {
+    let claims = format.claims();
+    if let Some(name) = raw.subject.as_deref().filter(|name| !claims.is_empty() && !claims.contains(name)) {
+        let reason =
+            format!("tokens of \"{}\" have no claim \"{}\"", raw.format.as_str(), name.escape_debug());
+        report.mistake(&format!("{key}.subject"), reason, format!("write one of {}", claims.join(", ")));
+    }
+    // Tokens under the keys of `session` that others make may say one.
+    let may_say = format.has_subject() || raw.session.is_some();
+    if raw.streams.is_some() && raw.subject.is_none() && !may_say {
+        let reason = format!("has no effect: tokens of \"{}\" say no subject", raw.format.as_str());
+        let remedy = "name the claim that is the subject, such as subject = \"data\", or remove it";
+        report.mistake(&format!("{key}.streams"), reason, remedy);
+    }
+    raw.subject.clone()
 }
 
 fn entitlement(report: &mut Report, key: &str, raw: &raw::TokenPolicy) -> Entitlement {

@@ -63,8 +63,9 @@ fn a_torn_last_line_is_left_out_wherever_it_is_torn() {
     }
 }
 
+/// A whole line was answered, the last one too.
 #[test]
-fn damage_before_the_last_line_is_told_with_file_and_line() {
+fn damage_is_told_with_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("revocations");
     note(&path, &[revoked("a", NOW + 5), revoked("b", NOW + 5), revoked("c", NOW + 5)]);
@@ -72,12 +73,12 @@ fn damage_before_the_last_line_is_told_with_file_and_line() {
     let starts: Vec<usize> = std::iter::once(0)
         .chain(whole.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1))
         .collect();
-    for at in starts[1]..starts[3] - 1 {
+    for at in starts[1]..starts[4] - 1 {
         let mut damaged = whole.clone();
         damaged[at] ^= 1;
         fs::write(&path, &damaged).unwrap();
         let error = open(&path).map(drop).unwrap_err();
-        let line = if at < starts[2] { 2 } else { 3 };
+        let line = starts.partition_point(|start| *start <= at);
         let told = error.to_string();
         // A line feed that became something else makes one line of two.
         let expected = format!("{}:{line}: is damaged; put a copy", path.display());
@@ -115,6 +116,40 @@ fn a_write_that_failed_is_made_good_by_the_next() {
     let two = table.merge([revoked("b", NOW + 5)], NOW).changed;
     file.note(&two, || table.records(NOW)).unwrap();
     assert_eq!(values(&open(&path).unwrap().1), ["a", "b"]);
+}
+
+/// What rotates logs, and who restores a copy, moves files away under the node.
+#[test]
+fn what_is_noted_after_the_file_was_moved_is_in_its_place_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("there/revocations");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    let (mut file, table) = open(&path).unwrap();
+    let mut noted = |value: &str| {
+        let merged = table.merge([revoked(value, NOW + 5)], NOW);
+        file.note(&merged.changed, || table.records(NOW))
+    };
+    noted("a").unwrap();
+    fs::rename(&path, path.with_extension("1")).unwrap();
+    noted("b").unwrap();
+    assert_eq!(values(&open(&path).unwrap().1), ["a", "b"]);
+    let mut noted = |value: &str| {
+        let merged = table.merge([revoked(value, NOW + 5)], NOW);
+        file.note(&merged.changed, || table.records(NOW))
+    };
+    fs::rename(path.parent().unwrap(), folder.path().join("gone")).unwrap();
+    assert!(matches!(noted("c"), Err(FileError::Io { .. })));
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    noted("d").unwrap();
+    assert_eq!(values(&open(&path).unwrap().1), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn the_file_is_for_nobody_else_to_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("revocations");
+    note(&path, &[revoked("a", NOW + 5)]);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
 }
 
 #[test]

@@ -351,6 +351,9 @@ fn a_token_in_a_header_field_is_found_there_and_named_twice_is_refused() {
     assert_eq!(admit(&[("x-token", good.clone())]), Ok(TokenPlace::Header));
     assert_eq!(admit(&[("x-token", good.clone()), ("x-token", good)]), Err(Reason::Malformed));
     assert_eq!(admit(&[]), Err(Reason::Missing));
+    assert_eq!(admit(&[("authorization", "Basic eDp5".to_owned())]), Err(Reason::Missing), "not a token");
+    let beside = [("authorization", "Basic eDp5".to_owned()), ("x-token", token("/*"))];
+    assert_eq!(admit(&beside), Ok(TokenPlace::Header));
     assert_eq!(policy.token_fields(), ["authorization", "x-token"]);
 }
 

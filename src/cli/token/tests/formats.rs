@@ -537,6 +537,18 @@ fn a_policy_of_a_configuration_signs_verifies_and_makes_sessions() {
 }
 
 #[test]
+fn the_nodes_own_token_is_read_in_its_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!(
+        "https://live.example.com/hdntl=exp={}~acl=/live/*~data=sub=alice~hmac={}/live/a.m3u8",
+        u32::MAX,
+        "0".repeat(64)
+    );
+    let shown = printed(&folder, &["inspect", &url]);
+    assert!(shown.contains("edgeauth") && shown.contains("sub=alice"), "{shown}");
+}
+
+#[test]
 fn inspecting_names_other_formats_it_may_be_and_what_is_none() {
     let folder = folder();
     let token = printed(&folder, &["sign", "--key-file", "@key", "--acl", "/live/*"]);

@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-bench setup-demo demo test bench conformance fuzz fmt
+.PHONY: help setup setup-bench setup-demo demo test bench latency conformance fuzz fmt
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +28,9 @@ bench: setup-bench ## Measure the node beside nginx on this machine, and what ad
 	$(CARGO) build --release --workspace --locked
 	@target/release/forebay-loadtest bench all --forebay target/release/forebay
 	@exec target/release/forebay token bench
+
+latency: setup ## Play a Low-Latency stream in Chromium for 60 s, through the node and straight from its origin, and compare
+	$(CARGO) test --locked --test latency -- --ignored --nocapture
 
 conformance: setup ## Run the public suite of tests for HTTP caches against the node, and count what it meets
 	$(CARGO) build --release -p forebay --locked

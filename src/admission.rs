@@ -9,6 +9,7 @@ pub mod client;
 pub mod cors;
 pub mod geo;
 pub mod ja4;
+pub mod rate;
 pub mod request;
 pub mod token;
 pub mod revocation;

@@ -9,6 +9,7 @@ mod date;
 pub mod directives;
 pub mod tags;
 // What is made of it.
+pub mod changed;
 pub mod freshness;
 mod header;
 mod policy;
@@ -18,7 +19,8 @@ mod storing;
 pub mod request;
 pub mod validation;
 
-pub use freshness::{Fetched, Kept, Verdict, judge};
+pub use changed::Changed;
+pub use freshness::{Fetched, Kept, Said, StreamTold, Verdict, is_blocking, judge};
 pub use header::{CONTENT_DIGESTS, REPRESENTATION_DIGESTS, hide_from_viewers, tell_expires};
 pub use policy::{Held, Policy, Times};
 pub use request::{RequestDirectives, Standing, standing};

@@ -5,7 +5,9 @@
 //! the growing body. A key whose answers may not be shared is remembered, so that nobody queues behind it. Requests with
 //! `Authorization` share fetches among themselves alone: what the origin gives one of them may be nothing for others.
 
+pub mod ahead;
 pub mod fill;
+mod guard;
 pub mod slices;
 
 use std::collections::HashMap;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::HeaderName;
 use parking_lot::Mutex;
+use prometheus::Registry;
 use quick_cache::sync::Cache;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -26,8 +29,11 @@ use crate::clock::Clock;
 use crate::config::model::Limits;
 use crate::key::variant::primary_text;
 use crate::key::{Key, hash_of};
+use crate::playlists::Playlists;
 use crate::store::{Object, Store};
 
+pub use ahead::{Foresight, Learned, Unasked};
+use fill::change::ChangeMetrics;
 pub use fill::{Failure, Job};
 pub use slices::Extent;
 
@@ -53,6 +59,8 @@ type Varied = HashMap<(Box<str>, Kind), (Arc<[HeaderName]>, u32)>;
 /// The fetches in flight.
 pub struct Coalescer {
     store: &'static Store,
+    /// What is known of playlists.
+    playlists: Arc<Playlists>,
     clock: Clock,
     limits: Limits,
     /// What is fresh for less than this stays in memory (`store.disk_ttl_min`).
@@ -64,8 +72,14 @@ pub struct Coalescer {
     unsliceable: Cache<u128, Instant>,
     /// Keys that were invalidated, and when: a fetch that began before is not kept.
     invalidated: Cache<u128, Instant>,
+    /// Who is told of playlists.
+    foresight: OnceLock<Arc<dyn Foresight>>,
     /// By which fields the last answer of a site and kind varied. As many as there are sites, times kinds.
     varied: Mutex<Varied>,
+    /// What changes of texts have come to.
+    changed: ChangeMetrics,
+    /// What is remembered of playlists whose fetch has failed.
+    guard: guard::Guard,
 }
 
 /// What a fetch has come to.
@@ -128,6 +142,8 @@ pub enum Joined {
     Landed(Arc<Object>),
     /// Too many requests wait for it already.
     Full,
+    /// None: the last one of this playlist has failed just now, and its origin is left alone for a moment.
+    Failing(Failure),
 }
 
 impl std::fmt::Debug for Coalescer {
@@ -140,16 +156,19 @@ impl Coalescer {
     /// A table without fetches.
     pub fn new(
         store: &'static Store,
+        playlists: Arc<Playlists>,
         clock: Clock,
         limits: Limits,
         disk_ttl_min: Duration,
-    ) -> Arc<Coalescer> {
+        registry: &Registry,
+    ) -> Result<Arc<Coalescer>, prometheus::Error> {
         let flights = (0..SHARDS).map(|_| Mutex::default()).collect();
         let uncacheable = Cache::new(UNCACHEABLE_KEYS_MAX);
         let unsliceable = Cache::new(UNCACHEABLE_KEYS_MAX);
         let invalidated = Cache::new(UNCACHEABLE_KEYS_MAX);
-        Arc::new(Coalescer {
+        Ok(Arc::new(Coalescer {
             store,
+            playlists,
             clock,
             limits,
             disk_ttl_min,
@@ -157,8 +176,11 @@ impl Coalescer {
             uncacheable,
             unsliceable,
             invalidated,
+            foresight: OnceLock::new(),
             varied: Mutex::default(),
-        })
+            changed: ChangeMetrics::register(registry)?,
+            guard: guard::Guard::new(registry)?,
+        }))
     }
 
     /// Joins the fetch for this key, or starts it with the job that `job` makes. `seen` is what the caller found held;
@@ -198,6 +220,10 @@ impl Coalescer {
         if let Some(object) = landed.filter(|object| !seen.is_some_and(|seen| Arc::ptr_eq(seen, object))) {
             return Joined::Landed(object);
         }
+        // Noted before a fetch leaves the table.
+        if let Some(failure) = self.failing_in(slot) {
+            return Joined::Failing(failure);
+        }
         let flight = Flight::new(key.clone(), slot, background);
         flights.insert(slot, Arc::clone(&flight));
         drop(flights);
@@ -210,9 +236,12 @@ impl Coalescer {
         self.launch(Flight::new(key, slot, false), job)
     }
 
-    /// Starts a fetch that nobody waits for, unless one is in flight.
+    /// Starts a fetch that nobody waits for, unless one is in flight, or has failed just now.
     pub fn refresh(self: &Arc<Self>, key: &Key, authorized: bool, job: impl FnOnce() -> Job) {
         let slot = slot_of(key.hash, authorized);
+        if self.failing_in(slot).is_some() {
+            return;
+        }
         let mut flights = self.shard(slot).lock();
         if let Entry::Vacant(place) = flights.entry(slot) {
             let flight = Flight::new(key.clone(), slot, true);

@@ -1,4 +1,4 @@
-//! What the node knows of MPEG-DASH: where a manifest (an MPD, ISO/IEC 23009-1) holds URIs.
+//! What the node knows of MPEG-DASH: how long a manifest (an MPD, ISO/IEC 23009-1) holds, and where it holds URIs.
 //!
 //! Decides which places those are ([`ATTRIBUTES`], [`ELEMENTS`]), and by what each one is resolved: the URL of the MPD, or
 //! the `BaseURL` elements around it. Changes nothing; what becomes of a URI is decided by [`crate::carry`].
@@ -6,8 +6,11 @@
 //! Not looked at: remote elements (`xlink:href`), licence servers, clocks (`UTCTiming`), and a location that is written
 //! with CDATA, comments or elements inside; a manifest with such a `BaseURL` is not read.
 
+pub mod steering;
+
 use std::borrow::Cow;
 use std::ops::Range;
+use std::time::Duration;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
@@ -24,8 +27,21 @@ pub const ATTRIBUTES: [(&str, &[&str]); 5] = [
     ("BitstreamSwitching", &["sourceURL"]),
 ];
 
-/// Elements whose text is a URI (sections 5.3.1.2, 5.6 and 5.15).
-pub const ELEMENTS: [&str; 3] = ["BaseURL", "Location", "PatchLocation"];
+/// Elements whose text is a URI (sections 5.3.1.2, 5.6 and 5.15; ETSI TS 103 998 for the last one).
+pub const ELEMENTS: [&str; 4] = ["BaseURL", "Location", "PatchLocation", "ContentSteering"];
+
+/// Bounds of an update period: one of zero would make every copy stale at once.
+const UPDATE_PERIOD_MIN: Duration = Duration::from_secs(1);
+const UPDATE_PERIOD_MAX: Duration = Duration::from_secs(3600);
+
+/// What a manifest says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ManifestFacts {
+    /// `type="dynamic"`: it may change (section 5.3.1.2).
+    pub dynamic: bool,
+    /// `minimumUpdatePeriod` of one that is dynamic, from a second to an hour. None: it does not say that it will change.
+    pub update_period: Option<Duration>,
+}
 
 /// What the URI at a place is resolved by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +83,74 @@ pub enum ManifestError {
     /// More than [`BASES_MAX`] `BaseURL` elements bear on one place.
     #[error("more than {BASES_MAX} BaseURL elements bear on one place")]
     TooManyBases,
+}
+
+/// Reads what a whole manifest says about itself; None: it is no well-formed MPD.
+pub fn facts(text: &[u8]) -> Option<ManifestFacts> {
+    let mut reader = Reader::from_str(std::str::from_utf8(text).ok()?);
+    let mut depth: usize = 0;
+    let mut facts = None;
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(tag) => {
+                if depth == 0 {
+                    facts = Some(facts_of_root(&tag).filter(|_| facts.is_none())?);
+                }
+                depth += 1;
+            }
+            Event::Empty(tag) if depth == 0 => facts = Some(facts_of_root(&tag).filter(|_| facts.is_none())?),
+            Event::End(_) => depth = depth.checked_sub(1)?,
+            Event::Eof => return facts.filter(|_| depth == 0),
+            _ => {}
+        }
+    }
+}
+
+fn facts_of_root(tag: &BytesStart<'_>) -> Option<ManifestFacts> {
+    if tag.local_name().as_ref() != "MPD" {
+        return None;
+    }
+    let mut facts = ManifestFacts { dynamic: false, update_period: None };
+    for attribute in tag.attributes().with_checks(false) {
+        let attribute = attribute.ok()?;
+        match attribute.key.into_inner() {
+            "type" => facts.dynamic = attribute.value.trim_ascii() == "dynamic",
+            "minimumUpdatePeriod" => {
+                facts.update_period = duration(attribute.value.trim_ascii())
+                    .map(|period| period.clamp(UPDATE_PERIOD_MIN, UPDATE_PERIOD_MAX));
+            }
+            _ => {}
+        }
+    }
+    Some(ManifestFacts { update_period: facts.update_period.filter(|_| facts.dynamic), ..facts })
+}
+
+/// A duration of XML Schema without years and months, which have no fixed length.
+fn duration(text: &str) -> Option<Duration> {
+    let (days, time) = match text.strip_prefix('P')?.split_once('T') {
+        Some((days, time)) if !time.is_empty() => (days, time),
+        Some(_) => return None,
+        None => (text.strip_prefix('P')?, ""),
+    };
+    if days.is_empty() && time.is_empty() {
+        return None;
+    }
+    let mut seconds = 0.0;
+    for (part, units) in [(days, &[('D', 86_400.0)][..]), (time, &[('H', 3600.0), ('M', 60.0), ('S', 1.0)])] {
+        let mut rest = part;
+        for (unit, length) in units {
+            let Some((number, after)) = rest.split_once(*unit) else { continue };
+            if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+                return None;
+            }
+            seconds += number.parse::<f64>().ok()? * length;
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return None;
+        }
+    }
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Calls `found` with every URI of a manifest, in the order of the text. Gives where the MPD can be given a `BaseURL`;
@@ -111,6 +195,66 @@ pub fn find<'t>(
         return Err(ManifestError::Malformed);
     }
     Ok(walk.opening.filter(|_| !walk.has_own_base))
+}
+
+/// Calls `found` with all that a manifest says where it may say a URI of some sort: the value of every attribute, the text of
+/// every element without others inside, and every CDATA section. The last argument is true where nothing is
+/// escaped: in the latter, and where the escapes cannot be read. One pass.
+///
+/// # Errors
+/// [`ManifestError::Malformed`]; something may have been told by then.
+pub fn find_said(text: &str, mut found: impl FnMut(Range<usize>, &str, bool)) -> Result<(), ManifestError> {
+    let mut reader = Reader::from_str(text);
+    let mut tell = |at: Option<Range<usize>>, cdata: bool| {
+        let at = at.ok_or(ManifestError::Malformed)?;
+        let raw = text.get(at.clone()).ok_or(ManifestError::Malformed)?;
+        let start = at.start + (raw.len() - raw.trim_ascii_start().len());
+        let raw = raw.trim_ascii();
+        let at = start..start + raw.len();
+        match quick_xml::escape::unescape(raw).ok().filter(|_| !cdata) {
+            Some(says) => found(at, &says, false),
+            None => found(at, raw, true),
+        }
+        Ok(())
+    };
+    let place = |part: &str| offset_in(text, part).map(|start| start..start + part.len());
+    // Where the text of the element began that is open, as long as nothing else is in it.
+    let mut start = None;
+    loop {
+        match reader.read_event().map_err(|_| ManifestError::Malformed)? {
+            Event::Start(tag) => {
+                for attribute in tag.attributes().with_checks(false) {
+                    tell(place(&attribute.map_err(|_| ManifestError::Malformed)?.value), false)?;
+                }
+                start = place(&tag).map(|at| at.end + ">".len());
+            }
+            Event::Empty(tag) => {
+                start = None;
+                for attribute in tag.attributes().with_checks(false) {
+                    tell(place(&attribute.map_err(|_| ManifestError::Malformed)?.value), false)?;
+                }
+            }
+            Event::End(end) => {
+                let end = place(end.name().into_inner()).map(|at| at.start.saturating_sub("</".len()));
+                if let Some((start, end)) = start.take().zip(end) {
+                    tell(Some(start..end), false)?;
+                }
+            }
+            Event::CData(data) => {
+                start = None;
+                tell(place(&data), true)?;
+            }
+            Event::Text(_) | Event::GeneralRef(_) => {}
+            Event::Eof => return Ok(()),
+            _ => start = None,
+        }
+    }
+}
+
+/// Where a part of a text stands in it; None: it is a copy.
+fn offset_in(text: &str, part: &str) -> Option<usize> {
+    let offset = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    (offset + part.len() <= text.len()).then_some(offset)
 }
 
 /// An element whose text is a URI.
@@ -232,8 +376,7 @@ impl<'t, F: FnMut(Place<'t>, Against<'_>)> Walk<'t, F> {
 
     /// Where a part of the text stands in it; None: it is a copy.
     fn offset(&self, part: &str) -> Option<usize> {
-        let offset = (part.as_ptr() as usize).checked_sub(self.text.as_ptr() as usize)?;
-        (offset + part.len() <= self.text.len()).then_some(offset)
+        offset_in(self.text, part)
     }
 }
 

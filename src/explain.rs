@@ -7,24 +7,31 @@ pub mod question;
 mod rule;
 mod text;
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use http::Method;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName};
+use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Serialize;
 
 use crate::admission::geo::Geo;
 use crate::admission::token::Claims;
 use crate::admission::{cors, request, token};
-use crate::asset::{self, Kind};
+use crate::asset::Kind;
 use crate::cache::freshness::ttl_from;
 use crate::cache::source::TtlCap;
-use crate::cache::{Fetched, Refusal, RequestDirectives, Times, Verdict, judge, tell_expires};
+use crate::cache::{
+    Fetched, Refusal, RequestDirectives, Said, Times, Verdict, is_blocking, judge, tell_expires,
+};
+use crate::coalesce::fill::playlist::Around;
 use crate::config::Config;
+use crate::dash;
 use crate::hls;
+use crate::hls::{Directives, Reload};
 use crate::key::variant::{Settled, normal_fields};
-use crate::key::{Key, is_blocking};
+use crate::key::{Key, query_of};
+use crate::proxy::edge_made::Directed;
 use crate::proxy::{entry, passes_through};
 use crate::site::{Asked, Site, Sites};
 pub use question::Question;
@@ -50,7 +57,8 @@ impl Limits {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Explanation {
     /// `store`: kept. `pass`: fetched, but not kept. `bypass`: passed through to the origin. `denied`: refused.
-    /// `preflight`: answered from the site's CORS rules. `unknown`: it depends on a playlist that was not given.
+    /// `preflight`: answered from the site's CORS rules. `steering`: answered with the site's steering manifest.
+    /// `unknown`: it depends on a playlist that was not given.
     pub cache: &'static str,
     /// Why it is denied, passes through or is not kept: a word.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,6 +167,7 @@ struct Entered<'a> {
 pub fn explain(sites: &Sites, limits: &Limits, question: &Question) -> Explanation {
     let mut told = Explanation::default();
     match admit(sites, limits.target_bytes_max, question, &mut told) {
+        Ok(Some(entered)) if entered.site.steers(&entered.path).is_some() => steer(&entered, &mut told),
         Ok(Some(entered)) => look_up(&entered, limits, question, &mut told),
         Ok(None) => told.cache = "preflight",
         Err(refusal) => {
@@ -184,7 +193,7 @@ fn admit<'a>(
     told.site = Some(site.name.clone());
     let (token_bytes, sent) = entry::normalise(&mut header, site, target_bytes_max)?;
     let path = header.uri.path().get(token_bytes..).unwrap_or("/").to_owned();
-    told.kind = Some(asset::classify(&path).as_str());
+    told.kind = Some(site.kind(&path).as_str());
     if site.cors.is_some() && cors::is_preflight(&header.method, &header.headers) {
         return Ok(None);
     }
@@ -241,13 +250,33 @@ fn verify(
     }
 }
 
+/// The steering manifest, which takes fewer methods than its site.
+fn steer(entered: &Entered<'_>, told: &mut Explanation) {
+    told.kind = Some(Kind::Api.as_str());
+    match request::check_method(&entered.header.method, &[Method::GET, Method::HEAD]) {
+        Ok(()) => told.cache = "steering",
+        Err(refusal) => {
+            told.cache = "denied";
+            told.reason = Some(refusal.as_str());
+            told.status = Some(refusal.status().as_u16());
+        }
+    }
+}
+
 /// The key, and what becomes of the answer.
 fn look_up(entered: &Entered<'_>, limits: &Limits, question: &Question, told: &mut Explanation) {
     let Entered { site, header, path, claims } = entered;
     let held = site.held(&header.method, &header.headers);
-    let kind = asset::classify(path);
+    let kind = site.kind(path);
     let asked =
         Asked { path, query: header.uri.query(), kind, headers: &header.headers, claims, held: &held };
+    let directed = Directed::of(site, &asked);
+    let facts = question.playlist.as_ref().and_then(|text| hls::read::read(text).ok());
+    let query = match &directed {
+        Some(directed) => directed.query(asked.query, facts.map(|facts| directed.made_here(&facts))),
+        None => asked.query.map(Cow::Borrowed),
+    };
+    let asked = Asked { query: query.as_deref(), ..asked };
     let chosen = site.policy(&asked).for_request().map(|(_, rule)| rule);
     told.request_rule = chosen.map(|rule| RuleTold::new(site, rule));
     let key = site.with_key(&asked, |hash, text| Key { hash, text: text.into() });
@@ -257,12 +286,21 @@ fn look_up(entered: &Entered<'_>, limits: &Limits, question: &Question, told: &m
         told.cache = "bypass";
         told.reason = Some(match (is_read, by_rule) {
             (false, _) => "method",
+            (true, _) if kind == Kind::Key => "kind",
             (true, true) => "rule",
             (true, false) => "unkeyable",
         });
         told.origin = Some(OriginTold::passed(entered));
         return;
     };
+    // An ended playlist is sent whatever is asked of it.
+    let is_directed = kind.is_playlist() && !facts.is_some_and(|facts| facts.ended);
+    if let (true, Err(error)) = (is_directed, Directives::of(asked.query)) {
+        told.cache = "denied";
+        told.reason = Some(error.as_str());
+        told.status = Some(StatusCode::BAD_REQUEST.as_u16());
+        return;
+    }
     let forwarded = site.forwarded(&asked);
     let mut sent: Vec<HeaderName> = forwarded.keys().cloned().collect();
     if header.headers.contains_key(AUTHORIZATION) && !sent.contains(&AUTHORIZATION) {
@@ -276,7 +314,7 @@ fn look_up(entered: &Entered<'_>, limits: &Limits, question: &Question, told: &m
     let fetch = Fetch {
         asked: &asked,
         authorized: header.headers.contains_key(AUTHORIZATION),
-        blocking: is_blocking(key.target()),
+        reload: Directives::of(query_of(key.target())).ok().and_then(|directives| directives.reload),
         keyed_by_it: site.keyed_fields(&asked).contains(&AUTHORIZATION),
         no_store: RequestDirectives::of(&header.headers, obeyed).no_store,
     };
@@ -288,7 +326,7 @@ fn look_up(entered: &Entered<'_>, limits: &Limits, question: &Question, told: &m
 struct Fetch<'a> {
     asked: &'a Asked<'a>,
     authorized: bool,
-    blocking: bool,
+    reload: Option<Reload>,
     keyed_by_it: bool,
     no_store: bool,
 }
@@ -303,9 +341,10 @@ impl OriginTold {
     /// Of a request that passes through.
     fn passed(Entered { site, header, path, .. }: &Entered<'_>) -> OriginTold {
         let policy = site.token.as_ref();
-        let query = header.uri.query().map(|query| {
-            policy.map_or(std::borrow::Cow::Borrowed(query), |policy| policy.strip_query(query))
-        });
+        let query = header
+            .uri
+            .query()
+            .map(|query| policy.map_or(Cow::Borrowed(query), |policy| policy.strip_query(query)));
         let query = query.filter(|query| !query.is_empty());
         let target = query.map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
         OriginTold::new(site, &header.method, target)
@@ -331,6 +370,10 @@ fn answer(site: &Site, fetch: &Fetch<'_>, (limits, question): (&Limits, &Questio
         }
         _ => None,
     };
+    let is_manifest = kind == Kind::Manifest && question.status == http::StatusCode::OK;
+    let is_read = |text: &&[u8]| text.len() as u64 <= limits.playlist_bytes_max;
+    let text = question.playlist.as_deref().filter(is_read).unwrap_or_default();
+    let said = Said { playlist: facts, manifest: is_manifest.then(|| dash::facts(text)).flatten() };
     let kind = if facts.is_some_and(|facts| facts.multivariant) { Kind::MultivariantPlaylist } else { kind };
     told.kind = Some(kind.as_str());
     let rule = site.policy(fetch.asked).for_answer(question.status.as_u16(), kind);
@@ -339,11 +382,20 @@ fn answer(site: &Site, fetch: &Fetch<'_>, (limits, question): (&Limits, &Questio
     parts.headers = question.response_headers.clone();
     let header = ResponseHeader::from(parts);
     let times = Times::of(rule);
+    let status = question.status;
+    let around = Around {
+        kind,
+        site: &site.name,
+        path: fetch.asked.path,
+        is_error: status.is_client_error() || status.is_server_error(),
+        text,
+    };
     let fetched = Fetched {
         header: &header,
         kind,
-        playlist: facts,
-        blocking: fetch.blocking,
+        said,
+        blocking: fetch.reload.is_some_and(|reload| is_blocking(reload, facts)),
+        stream: around.stream(site.playlists()),
         times: &times,
         asked: question.at,
         now: question.at,

@@ -8,17 +8,25 @@
 //! Its text: `SITE TARGET[ @PARTS][ ~VARIANT][ #SLICE]`. No part of it holds a space.
 
 pub mod parts;
+pub mod reference;
 pub mod target;
 pub mod variant;
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
+use percent_encoding::percent_decode_str;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128_with_seed};
+
+use crate::config::model::Rule;
 
 /// Names of query parameters that never count unless a rule lists them.
 const TRACKING: [&str; 2] = ["fbclid", "gclid"];
+
+/// What begins the name of a directive (RFC 8216bis section 6.2.5).
+const DIRECTIVE_PREFIX: &str = "_HLS_";
 
 /// What stands between the text of an object's key and the number of its slice.
 const SLICE_MARK: &str = " #";
@@ -53,6 +61,14 @@ impl Key {
         place.split(['&', ' ']).next()?.parse().ok()
     }
 
+    /// What stands in it for the bounds that a claim gives ([`parts::append_bounds`]).
+    pub fn bounds(&self) -> Option<u64> {
+        let (_, parts) = self.text.split_once(parts::PARTS_MARK)?;
+        let parts = parts.split(' ').next()?;
+        let digits = parts.split('&').find_map(|part| part.strip_prefix(parts::BOUNDS_MARK))?;
+        u64::from_str_radix(digits, 16).ok()
+    }
+
     /// Whether it is the key of a slice.
     pub fn is_slice(&self) -> bool {
         self.text.contains(SLICE_MARK)
@@ -66,16 +82,53 @@ pub fn slice_key(text: &str, version: u128, index: u64) -> Key {
     Key { hash: hash_of(&text), text: text.into() }
 }
 
-/// Whether an origin may hold a request for this target until a playlist has grown (`_HLS_msn`, RFC 8216bis section
-/// 6.2.5.2). Of a key's target: what is left out of a key decides nothing.
-pub fn is_blocking(target: &str) -> bool {
-    let query = target.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').any(|parameter| parameter.starts_with("_HLS_msn="))
+/// The query of a key's target.
+pub fn query_of(target: &str) -> Option<&str> {
+    target.split_once('?').map(|(_, query)| query)
+}
+
+/// The text of a key without the directives in its query (`_HLS_*`), and without its variant: the same for all that is
+/// asked of one playlist.
+pub fn undirected(text: &str) -> Cow<'_, str> {
+    let text = variant::primary_text(text).unwrap_or(text);
+    if !text.contains(DIRECTIVE_PREFIX) {
+        return Cow::Borrowed(text);
+    }
+    let Some((before, after)) = text.split_once('?') else { return Cow::Borrowed(text) };
+    let (query, parts) = after.split_at(after.find(' ').unwrap_or(after.len()));
+    let mut plain = before.to_owned();
+    let kept = query.split('&').filter(|parameter| !parameter.starts_with(DIRECTIVE_PREFIX));
+    for (place, parameter) in kept.enumerate() {
+        plain.push(if place == 0 { '?' } else { '&' });
+        plain.push_str(parameter);
+    }
+    plain.push_str(parts);
+    Cow::Owned(plain)
+}
+
+/// Query parameters that rules drop from all that is below a path (normal form), whatever else these rules ask for.
+pub fn dropped<'r>(rules: &'r [Rule], path: &str) -> impl Iterator<Item = &'r str> {
+    let drops = rules.iter().filter(|rule| !rule.playlist.drop_parameters.is_empty());
+    let here = drops.filter(|rule| rule.is_path_of(path));
+    here.flat_map(|rule| &rule.playlist.drop_parameters).map(String::as_str)
+}
+
+/// Whether a query parameter has this name, in whatever spelling.
+pub fn is_named(parameter: &str, known: &str) -> bool {
+    let name = parameter.split('=').next().unwrap_or_default();
+    let is_encoded = name.contains('%') || known.contains('%');
+    !name.is_empty()
+        && (known == name || (is_encoded && percent_decode_str(name).eq(percent_decode_str(known))))
 }
 
 /// The hash of a key of this text, in this process.
 pub fn hash_of(text: &str) -> u128 {
     xxh3_128_with_seed(text.as_bytes(), *SEED)
+}
+
+/// The hash of a path within a site, in this process: of no key, and without putting the two together.
+pub fn hash_within(site: &str, path: &str) -> u128 {
+    xxh3_128_with_seed(path.as_bytes(), xxh3_64_with_seed(site.as_bytes(), *SEED))
 }
 
 /// A number that stands for a site wherever its name would be too long. It outlives restarts and reordered sites.
@@ -89,17 +142,17 @@ pub fn site_id(site: &str) -> u16 {
 pub struct QueryChoice<'a> {
     /// A rule's `key.query`, in place of the default choice.
     pub listed: Option<&'a [String]>,
-    /// Whether a parameter carries the site's token.
-    pub is_token: &'a dyn Fn(&str) -> bool,
+    /// Whether a parameter carries the site's token, or a rule drops it.
+    pub is_ignored: &'a dyn Fn(&str) -> bool,
 }
 
 impl QueryChoice<'_> {
     fn counts(&self, parameter: &str) -> bool {
         let name = parameter.split('=').next().unwrap_or_default();
-        if name.is_empty() || (self.is_token)(parameter) {
+        if name.is_empty() || (self.is_ignored)(parameter) {
             return false;
         }
-        if name.starts_with("_HLS_") {
+        if name.starts_with(DIRECTIVE_PREFIX) {
             return true;
         }
         match self.listed {
@@ -168,7 +221,7 @@ mod tests {
     use super::*;
 
     fn text(query: Option<&str>, listed: Option<&[String]>) -> String {
-        let choice = QueryChoice { listed, is_token: &|parameter| parameter.starts_with("hdnts=") };
+        let choice = QueryChoice { listed, is_ignored: &|parameter| parameter.starts_with("hdnts=") };
         let nothing = |_: &mut String| Ok::<(), parts::Unkeyable>(());
         with_key("3", "/a/b.m3u8", query, &choice, nothing, |_, text| text.to_owned()).unwrap()
     }
@@ -197,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_without_directives_is_the_same_for_all_of_them() {
+        for (text, plain) in [
+            ("s /a.m3u8", "s /a.m3u8"),
+            ("s /a.m3u8?_HLS_msn=1", "s /a.m3u8"),
+            ("s /a.m3u8?_HLS_msn=1&_HLS_part=2&x=1 @c.a=_HLS_ ~1-2", "s /a.m3u8?x=1 @c.a=_HLS_"),
+            ("s /_HLS_a?b=1", "s /_HLS_a?b=1"),
+        ] {
+            assert_eq!(undirected(text), plain);
+        }
+    }
+
+    #[test]
     fn a_rule_replaces_the_choice() {
         assert_eq!(text(Some("utm_x=1&lang=de&q=1"), Some(&["lang".to_owned()])), "3 /a/b.m3u8?lang=de");
     }
@@ -208,6 +273,19 @@ mod tests {
         assert_eq!(key.user_rule(), None);
         let key = Key { hash: 0, text: "3 /a?x=1 @u.12&c.a=1 ~0-1 #2".into() };
         assert_eq!((key.site(), key.target(), key.user_rule()), ("3", "/a?x=1", Some(12)));
+        assert_eq!(key.bounds(), None);
+    }
+
+    #[test]
+    fn a_key_knows_its_bounds() {
+        for text in ["3 /p.0?p.1", "3 /a?x=1 @h.p.2=p.3"] {
+            let mut text = text.to_owned();
+            assert_eq!(Key { hash: 0, text: text.as_str().into() }.bounds(), None);
+            parts::append_bounds(&mut text, 0xAB);
+            text.push_str(" ~0-1 #2");
+            let key = Key { hash: 0, text: text.into() };
+            assert_eq!(key.bounds(), Some(0xAB), "{}", key.text);
+        }
     }
 
     #[test]

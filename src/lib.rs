@@ -16,12 +16,16 @@ pub mod admission;
 pub mod key;
 pub mod hls;
 pub mod dash;
+pub mod playlists;
 pub mod carry;
+pub mod normal;
 pub mod store;
 pub mod cache;
 pub mod origin;
+pub mod steering;
 pub mod site;
 pub mod coalesce;
+pub mod prefetch;
 pub mod deliver;
 
 // What nodes share.

@@ -11,6 +11,7 @@ pub mod record;
 pub mod access_log;
 pub mod cmcd;
 pub mod metrics;
+pub mod staleness;
 pub mod viewers;
 
 // The node's own messages.
@@ -23,6 +24,7 @@ use std::time::Instant;
 pub use access_log::AccessLog;
 pub use metrics::Metrics;
 pub use record::{Denial, Protocol, Record};
+pub use staleness::Staleness;
 pub use viewers::Viewers;
 
 /// Everything a finished request is told to.

@@ -29,7 +29,7 @@ pub use response::OriginResponse;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::connectors::ConnectorOptions;
@@ -66,12 +66,19 @@ pub enum FetchReason {
     Bypass,
     /// An active health check.
     HealthCheck,
+    /// Nobody has asked for it yet.
+    Prefetch,
 }
 
 impl FetchReason {
     /// Every reason, in the order of the discriminants.
-    pub const ALL: [FetchReason; 4] =
-        [FetchReason::Miss, FetchReason::Revalidate, FetchReason::Bypass, FetchReason::HealthCheck];
+    pub const ALL: [FetchReason; 5] = [
+        FetchReason::Miss,
+        FetchReason::Revalidate,
+        FetchReason::Bypass,
+        FetchReason::HealthCheck,
+        FetchReason::Prefetch,
+    ];
 
     /// The word for this reason.
     pub const fn as_str(self) -> &'static str {
@@ -80,6 +87,7 @@ impl FetchReason {
             FetchReason::Revalidate => "revalidate",
             FetchReason::Bypass => "bypass",
             FetchReason::HealthCheck => "health_check",
+            FetchReason::Prefetch => "prefetch",
         }
     }
 }
@@ -96,6 +104,9 @@ pub struct FetchRequest<'a> {
     pub headers: HeaderMap,
     /// Why; a metric label.
     pub reason: FetchReason,
+    /// How long the origin may hold it on purpose before it answers, in all attempts together: added to
+    /// `timeouts.first_byte`. Such requests take half of the group's turns at most. None: it is answered at once.
+    pub hold: Option<Duration>,
 }
 
 /// The origin groups of a configuration. They share one connection pool, in which no connection serves two groups.
@@ -264,22 +275,56 @@ impl OriginGroup {
     /// the attempts run out with an answer in hand, that answer is returned.
     ///
     /// The turn is held until the answer's body has ended or the answer is dropped; an answer kept in hand while
-    /// another server is asked shares the turn of its request.
+    /// another server is asked shares the turn of its request. What the origin has held a request for is not given to it
+    /// again with another attempt.
     ///
     /// # Errors
     ///
     /// The last attempt's, or why there was no turn.
     pub async fn fetch(&self, request: &FetchRequest<'_>) -> Result<OriginResponse, OriginError> {
-        let permit = Arc::new(self.enter().await?);
+        let permit = self.enter(request.hold.is_some()).await?;
+        self.fetch_in_turn(request, permit, self.retry.attempts.max(1)).await
+    }
+
+    /// Gets an answer in a turn that has been taken before ([`OriginGroup::spare_turn`]), by one attempt at one server.
+    ///
+    /// # Errors
+    ///
+    /// The attempt's.
+    pub async fn fetch_once(
+        &self,
+        request: &FetchRequest<'_>,
+        turn: Permit,
+    ) -> Result<OriginResponse, OriginError> {
+        self.fetch_in_turn(request, turn, 1).await
+    }
+
+    /// A turn for what nobody waits for: one that is free at once, and of which enough remain for viewers. None: there
+    /// is none, or all servers count as unhealthy.
+    pub fn spare_turn(&self) -> Option<Permit> {
+        let any_healthy = self.servers.iter().any(|server| server.is_healthy());
+        any_healthy.then(|| self.gate.enter_spare())?
+    }
+
+    /// Asks a server, and others where the retry rule says so, `attempts` in all.
+    async fn fetch_in_turn(
+        &self,
+        request: &FetchRequest<'_>,
+        permit: Permit,
+        attempts: u32,
+    ) -> Result<OriginResponse, OriginError> {
+        let permit = Arc::new(permit);
+        let began = Instant::now();
         let safe = matches!(request.method, Method::GET | Method::HEAD);
-        let attempts = if safe { self.retry.attempts.max(1) } else { 1 };
+        let attempts = if safe { attempts } else { 1 };
         let mut tried = Vec::new();
         let mut in_hand = None;
         let mut attempt = 1;
         loop {
             let place = self.choose(&tried);
             let last = attempt >= attempts;
-            match self.attempt(place, request, safe).await {
+            let hold = request.hold.map(|hold| hold.saturating_sub(began.elapsed()));
+            match self.attempt(place, &FetchRequest { hold, ..request.clone() }, safe).await {
                 Ok(answered) => {
                     let again = self.retry.on_status.contains(&answered.header.status.as_u16());
                     let response = self.response(place, answered, &permit).await;
@@ -308,7 +353,7 @@ impl OriginGroup {
     ///
     /// When there is no turn, or the server's name cannot be resolved.
     pub async fn upstream_peer(&self) -> Result<UpstreamPeer, OriginError> {
-        let permit = self.enter().await?;
+        let permit = self.enter(false).await?;
         let place = self.choose(&[]);
         let chosen = Arc::clone(&self.servers[place]);
         let address =
@@ -324,8 +369,9 @@ impl OriginGroup {
         })
     }
 
-    async fn enter(&self) -> Result<Permit, OriginError> {
-        self.gate.enter(self.metrics.queued()).await.inspect_err(|error| self.metrics.error(error.kind()))
+    async fn enter(&self, held: bool) -> Result<Permit, OriginError> {
+        let permit = self.gate.enter(self.metrics.queued(), held).await;
+        permit.inspect_err(|error| self.metrics.error(error.kind()))
     }
 
     /// The place of the server to ask: in turn among the healthy ones, those not `tried` yet first.

@@ -1,16 +1,23 @@
 //! The way of a request, as a table of contents: this module alone knows the order of the stations.
 
 mod admit;
+mod announce;
 mod answer;
 mod bypass;
 mod carry;
+mod cmsd;
 mod ctx;
+pub(crate) mod edge_made;
 mod entitle;
 pub(crate) mod entry;
 mod invalidate;
 mod lookup;
+mod parking;
+mod poll;
 mod purge;
 mod record;
+mod reload;
+mod steer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,8 +33,9 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use crate::admission::ja4::Ja4;
+use crate::admission::rate::KeyRate;
 use crate::admission::request::host_of;
-use crate::asset;
+use crate::asset::Kind;
 use crate::cache::RequestDirectives;
 use crate::clock::Clock;
 use crate::coalesce::Coalescer;
@@ -37,6 +45,7 @@ use crate::deliver::encode::Encoder;
 use crate::deliver::refuse::Refused;
 use crate::observe::Observer;
 use crate::outcome::Outcome;
+use crate::prefetch::Prefetcher;
 use crate::purge::Purger;
 use crate::site::{Asked, Site, Sites};
 use crate::store::Store;
@@ -44,9 +53,13 @@ use crate::store::Store;
 use admit::Admitted;
 use answer::refused_by;
 pub use ctx::RequestCtx;
+use edge_made::Directed;
 use entitle::Decided;
 pub use entitle::Entitlements;
 use lookup::{Found, Missed, NotFresh, Wanted};
+pub use parking::Parking;
+pub use poll::Polls;
+pub use steer::Steerer;
 
 /// The data plane: everything a request meets.
 pub struct Edge {
@@ -56,6 +69,12 @@ pub struct Edge {
     pub store: &'static Store,
     /// What is in flight.
     pub coalescer: Arc<Coalescer>,
+    /// What fetches ahead.
+    pub prefetcher: Arc<Prefetcher>,
+    /// Who is held.
+    pub parking: Parking,
+    /// What asks origins for viewers who are held.
+    pub polls: Polls,
     /// What makes encoded copies.
     pub encoder: Encoder,
     /// What puts viewers' tokens into playlists.
@@ -72,8 +91,14 @@ pub struct Edge {
     pub purger: Arc<Purger>,
     /// Whether good tokens still hold.
     pub entitlements: Arc<Entitlements>,
+    /// How often clients may ask for keys.
+    pub key_rate: KeyRate,
     /// Clients whose `PURGE` purges; empty: the method means nothing.
     pub purge_from: Vec<IpNet>,
+    /// What the node is called in `CMSD-Dynamic`.
+    pub cmsd_node: String,
+    /// What steering needs to know.
+    pub steerer: Steerer,
 }
 
 /// Whether a request's header has come: the server gives a connection so long for it and no longer.
@@ -150,22 +175,46 @@ impl ProxyHttp for Edge {
         if let Err(instead) = self.renew(session, ctx) {
             return self.refuse(session, ctx, instead).await;
         }
-        ctx.kind = asset::classify(path_of(session.req_header(), ctx));
+        if let Some(steering) = site.steers(path_of(session.req_header(), ctx)) {
+            return Box::pin(self.steer(session, ctx, &site, steering)).await;
+        }
+        ctx.kind = site.kind(path_of(session.req_header(), ctx));
         ctx.held = site.held(&session.req_header().method, &session.req_header().headers);
+        if ctx.kind == Kind::Key
+            && let Err(refused) = self.count_key(ctx)
+        {
+            return self.refuse(session, ctx, refused).await;
+        }
         let asked = asked(session.req_header(), ctx);
         if passes_through(&session.req_header().method, &site, &asked) {
             ctx.outcome = Outcome::Bypass;
             return Ok(false);
         }
-        match self.find(session.req_header(), &site, asked).await {
+        let found = if reload::is_directed(ctx.kind, session.req_header()) {
+            let directed = Directed::of(&site, &asked);
+            // Boxed, so that hits do not carry the state of a wait.
+            Box::pin(self.find_directed(session, ctx, &site, directed.as_ref())).await?
+        } else {
+            let wanted = self.wanted(session.req_header(), &site, asked);
+            self.find(&wanted).await.map_err(refused_by)
+        };
+        match found {
             Ok(found) => {
                 ctx.kind = found.object.kind;
                 ctx.outcome = found.outcome;
                 ctx.coalesce_wait = found.waited;
                 ctx.error = found.reason;
-                self.deliver(session, ctx, &site, found).await.map(|()| true)
+                self.prefetcher.note_answer(&site, &found.object);
+                self.hear(session, ctx, &site);
+                let has_waited = found.waited.is_some();
+                let delivered = self.deliver(session, ctx, &site, found).await;
+                if has_waited {
+                    // Others whom the same answer has woken are sent it before this one's next request is read.
+                    tokio::task::yield_now().await;
+                }
+                delivered.map(|()| true)
             }
-            Err(missed) => self.refuse(session, ctx, refused_by(missed)).await,
+            Err(refused) => self.refuse(session, ctx, refused).await,
         }
     }
 
@@ -258,17 +307,12 @@ impl ProxyHttp for Edge {
 }
 
 impl Edge {
-    /// Look-up, and what comes of it.
-    async fn find(
-        &self,
-        header: &RequestHeader,
-        site: &Site,
-        asked: Asked<'_>,
-    ) -> std::result::Result<Found, Missed> {
+    /// What a request wants.
+    fn wanted<'a>(&self, header: &'a RequestHeader, site: &'a Arc<Site>, asked: Asked<'a>) -> Wanted<'a> {
         // Most requests say nothing of caching: for them no rule is asked.
         let says = header.headers.contains_key(CACHE_CONTROL) || header.headers.contains_key(PRAGMA);
         let obeyed = says && site.policy(&asked).for_request().is_some_and(|(_, rule)| rule.obey_client);
-        let wanted = Wanted {
+        Wanted {
             site,
             directives: RequestDirectives::of(&header.headers, obeyed),
             asked,
@@ -276,15 +320,20 @@ impl Edge {
             ranges_max: self.limits.ranges,
             now: self.clock.now(),
             wait: self.limits.coalesce_wait,
-        };
-        match lookup::fresh(self.store, &wanted) {
+            holds: false,
+        }
+    }
+
+    /// Look-up, and what comes of it.
+    async fn find(&self, wanted: &Wanted<'_>) -> std::result::Result<Found, Missed> {
+        match lookup::fresh(self.store, wanted) {
             Ok(found) => Ok(found),
             // Boxed, so that hits do not carry the state of a wait.
             Err(NotFresh::Place(place)) => {
-                Box::pin(lookup::otherwise(&self.coalescer, self.store, &wanted, place)).await.inspect_err(
+                Box::pin(lookup::otherwise(&self.coalescer, self.store, wanted, place)).await.inspect_err(
                     |missed| {
                         if *missed == Missed::WaitedTooLong {
-                            self.observer.metrics.coalesce_timeout(Some(site.place));
+                            self.observer.metrics.coalesce_timeout(Some(wanted.site.place));
                         }
                     },
                 )
@@ -311,9 +360,11 @@ fn asked<'a>(header: &'a RequestHeader, ctx: &'a RequestCtx) -> Asked<'a> {
     }
 }
 
-/// Whether the request goes to the origin by itself: by its method, by a rule, or because it has no key.
+/// Whether the request goes to the origin by itself: by its method, by a rule, because it is for an encryption key or a
+/// licence, which is never shared, or because it has no key.
 pub(crate) fn passes_through(method: &Method, site: &Site, asked: &Asked<'_>) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
+        || asked.kind == Kind::Key
         || site.policy(asked).for_request().is_some_and(|(_, rule)| {
             rule.bypass || (rule.key.is_of_request() && site.with_key(asked, |_, _| ()).is_err())
         })

@@ -21,10 +21,12 @@ use pingora::server::configuration::ServerConf;
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
+use prometheus::IntGauge;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::{self, AdminState, Explained, Readiness};
+use crate::admission::rate::KeyRate;
 use crate::clock::Clock;
 use crate::coalesce::Coalescer;
 use crate::config::model::{Config, Disk};
@@ -32,14 +34,16 @@ use crate::deliver::carry::Carrier;
 use crate::deliver::encode::Encoder;
 use crate::fleet::{Fleet, Keeper};
 use crate::key::site_id;
-use crate::observe::{AccessLog, Metrics, Observer, Viewers, log};
+use crate::observe::{AccessLog, Metrics, Observer, Staleness, Viewers, log};
 use crate::origin::{OriginFamilies, OriginSetupError, Origins};
-use crate::proxy::{Edge, Entitlements};
+use crate::prefetch::Prefetcher;
+use crate::proxy::{Edge, Entitlements, Parking, Polls, Steerer};
 use crate::purge::Purger;
 use crate::purge::hook::Hook;
 use crate::revoke::Revoker;
 use crate::revoke::ledger::{Ledger, LedgerError};
-use crate::site::Sites;
+use crate::site::{Site, Sites};
+use crate::steering::{Load, SteeringFamilies};
 use crate::store::arena::Arena;
 use crate::store::disk::device::Device;
 use crate::store::disk::{DiskError, DiskMetrics, DiskTier, Quotas, directory};
@@ -51,6 +55,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// How often revocations, used tokens and streams that have ended are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// How often steering looks at the load.
+const LOAD_EVERY: Duration = Duration::from_secs(1);
 
 /// Bytes of a connection's read buffer: a request header of ordinary size.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -123,6 +130,7 @@ pub struct Node {
     drain: Arc<Drain>,
     observer: Arc<Observer>,
     control_runtime: Option<Runtime>,
+    drain_delay: Duration,
     drain_timeout: Duration,
     connections: Arc<Connections>,
     store: &'static Store,
@@ -130,17 +138,25 @@ pub struct Node {
 
 /// Tells a node to stop; may be told more than once.
 pub struct Drain {
+    /// It is asked to stop.
+    begun: watch::Sender<bool>,
+    /// It takes no new connections.
     stop: watch::Sender<bool>,
     asked: Notify,
     readiness: Arc<Readiness>,
 }
 
 impl Drain {
-    /// Stops accepting, and has [`Node::stopped`] return.
+    /// Says that the node is not ready any more, and has [`Node::stopped`] return.
     pub fn start(&self) {
         self.readiness.set_draining();
-        self.stop.send_replace(true);
+        self.begun.send_replace(true);
         self.asked.notify_one();
+    }
+
+    /// Stops accepting.
+    fn stop(&self) {
+        self.stop.send_replace(true);
     }
 }
 
@@ -191,10 +207,14 @@ impl Node {
 
         let (stop, stopping) = watch::channel(false);
         let readiness = Arc::new(Readiness::new());
-        let drain = Arc::new(Drain { stop, asked: Notify::new(), readiness: Arc::clone(&readiness) });
+        let (begun, draining) = watch::channel(false);
+        let drain = Drain { begun, stop, asked: Notify::new(), readiness: Arc::clone(&readiness) };
+        let drain = Arc::new(drain);
         let connections = Connections::new(&metrics, config.limits.connections);
         let sites = Arc::new(Sites::new(config, &origins));
         keys::start(&control_runtime, &sites, &metrics);
+        let steerer = steerer(&sites, &metrics, &readiness)?;
+        let (steered, counted_by) = (Arc::clone(&sites), Arc::clone(&observer));
         let explained = Explained {
             sites: Arc::clone(&sites),
             limits: crate::explain::Limits::of(config),
@@ -207,20 +227,43 @@ impl Node {
         let policies = config.tokens.iter().map(|policy| policy.name.clone()).collect();
         let revoker = entitlements.revoker(policies);
         control_runtime.spawn(sweep(Arc::clone(&entitlements)));
+        let playlists = Arc::clone(sites.playlists());
+        Staleness::register(&playlists, &observer.viewers, &clock, metrics.registry())?;
+        let (limits, ttl_min) = (config.limits.clone(), config.store.disk_ttl_min);
+        let coalescer = Coalescer::new(store, playlists, clock.clone(), limits, ttl_min, metrics.registry())?;
+        let prefetcher = Prefetcher::start(
+            &sites,
+            &coalescer,
+            (store, &clock),
+            &config.limits,
+            metrics.registry(),
+            draining,
+        )?;
         let edge = Edge {
             sites,
             entitlements: Arc::clone(&entitlements),
             store,
             carrier: Carrier::new(store, config.limits.playlist),
             encoder: Encoder::new(store, config.limits.playlist, metrics.registry())?,
-            coalescer: Coalescer::new(store, clock.clone(), config.limits.clone(), config.store.disk_ttl_min),
+            coalescer,
+            prefetcher,
+            parking: Parking::new(&config.limits),
+            polls: Polls::new(clock.clone(), metrics.registry())?,
             observer: Arc::clone(&observer),
             clock,
             server: config.server.clone(),
             limits: config.limits.clone(),
             purger: Arc::clone(&purger),
+            key_rate: KeyRate::new(config.limits.key_requests, config.limits.key_clients),
             purge_from: config.purge.method_from.clone(),
+            cmsd_node: config
+                .server
+                .name
+                .as_ref()
+                .map_or_else(|| "forebay".to_owned(), |name| format!("forebay-{name}")),
+            steerer: steerer.0,
         };
+        control_runtime.spawn(watch_load(steered, steerer.1, counted_by, Arc::clone(&connections)));
         {
             // Health checks end with the stop signal; fetches of a draining node go on without them.
             let _entered = control_runtime.enter();
@@ -232,6 +275,7 @@ impl Node {
             admin: sockets.admin_address(),
             drain: Arc::clone(&drain),
             observer,
+            drain_delay: config.server.drain_delay,
             drain_timeout: config.server.drain_timeout,
             connections: Arc::clone(&connections),
             store,
@@ -293,10 +337,12 @@ impl Node {
         self.drain.asked.notified().await;
     }
 
-    /// Stops accepting, waits until connections have ended (at most `server.drain_timeout`), and ends.
+    /// Stops accepting after `server.drain_delay`, waits until connections have ended (at most `server.drain_timeout`), and ends.
     pub async fn shutdown(mut self) {
         self.drain.start();
-        tracing::info!(connections = self.connections.open(), "draining: no new connections are taken");
+        tracing::info!(connections = self.connections.open(), "draining");
+        tokio::time::sleep(self.drain_delay).await;
+        self.drain.stop();
         let deadline = Instant::now() + self.drain_timeout;
         while self.connections.open() > 0 && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_POLL).await;
@@ -434,6 +480,49 @@ async fn sweep(entitlements: Arc<Entitlements>) {
         let entitlements = Arc::clone(&entitlements);
         // Millions of entries take a while: not on a thread that serves. It fails only while the runtime ends.
         let _ = tokio::task::spawn_blocking(move || entitlements.sweep()).await;
+    }
+}
+
+/// What steering asks of the node, and the gauges of its sections.
+fn steerer(
+    sites: &Sites,
+    metrics: &Metrics,
+    readiness: &Arc<Readiness>,
+) -> Result<(Steerer, Vec<IntGauge>), prometheus::Error> {
+    if sites.steering().is_empty() {
+        return Ok((Steerer { ready: Arc::new(|| true), series: Vec::new() }, Vec::new()));
+    }
+    let families = SteeringFamilies::new(metrics.registry())?;
+    let of_site =
+        |site: &Arc<Site>| site.steering.as_ref().map(|steering| families.of_site(&site.name, steering));
+    let series = sites.all().iter().map(of_site).collect();
+    let gauges = sites.steering().iter().map(|steering| families.overloaded(steering)).collect();
+    let readiness = Arc::clone(readiness);
+    Ok((Steerer { ready: Arc::new(move || readiness.is_ready()), series }, gauges))
+}
+
+/// Tells steering what the node has to do, until the runtime ends; ends at once where no load matters.
+async fn watch_load(
+    sites: Arc<Sites>,
+    gauges: Vec<IntGauge>,
+    observer: Arc<Observer>,
+    connections: Arc<Connections>,
+) {
+    let bounds = || sites.steering().iter().map(|steering| steering.bounds());
+    let by_viewers = bounds().any(|bounds| bounds.viewers.is_some());
+    if !by_viewers && bounds().all(|bounds| bounds.connections.is_none()) {
+        return;
+    }
+    loop {
+        let viewers = if by_viewers { observer.viewers.snapshot(Instant::now()) } else { Vec::new() };
+        let load = Load {
+            viewers: viewers.iter().map(|stream| stream.viewers).sum(),
+            connections: connections.open() as u64,
+        };
+        for (steering, gauge) in sites.steering().iter().zip(&gauges) {
+            gauge.set(i64::from(steering.observe(&load)));
+        }
+        tokio::time::sleep(LOAD_EVERY).await;
     }
 }
 

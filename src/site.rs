@@ -15,9 +15,12 @@ use crate::asset::{self, Kind};
 use crate::cache::{Held, Policy};
 use crate::config::model::{self, Coding, Config, HostPattern, Limits, Rule};
 use crate::key::parts::{self, Source, Unkeyable};
+use crate::key::reference::{self, is_same_host};
 use crate::key::target::NotATarget;
-use crate::key::{QueryChoice, target, target_of, with_key};
+use crate::key::{QueryChoice, dropped, is_named, target, target_of, with_key};
 use crate::origin::{OriginGroup, Origins};
+use crate::playlists::Playlists;
+use crate::steering::Steering;
 
 /// A site, ready to decide.
 pub struct Site {
@@ -43,14 +46,26 @@ pub struct Site {
     pub rules: Arc<[Rule]>,
     /// Whether duplicate slashes of a path count as one.
     pub merge_slashes: bool,
+    /// Whether any rule has answers tell players what the edge knows.
+    pub tells_cmsd: bool,
+    /// Whether any rule says what paths count as.
+    classifies: bool,
+    /// What playlists have named.
+    playlists: Arc<Playlists>,
     /// Whether any rule asks something of requests beside path and kind.
     is_conditional: bool,
+    /// Whether any rule drops query parameters.
+    drops: bool,
+    /// Whether any rule gives bounds by what tokens say.
+    bounds_by_claim: bool,
     /// Whether any rule keys by what tokens say.
     pub is_keyed_by_claims: bool,
     /// Bytes of a value in a key (`limits.key_value`).
     key_value_bytes_max: usize,
     /// Where it fetches from.
     pub origin: Arc<OriginGroup>,
+    /// Where it sends players to fetch from.
+    pub steering: Option<Arc<Steering>>,
 }
 
 /// A request as the rules see it: token out, target in normal form ([`crate::key::target`]).
@@ -89,6 +104,8 @@ pub struct Sites {
     below: Vec<(String, usize)>,
     any: Option<usize>,
     geo: Option<Geo>,
+    playlists: Arc<Playlists>,
+    steering: Vec<Arc<Steering>>,
 }
 
 impl Sites {
@@ -100,9 +117,22 @@ impl Sites {
             .map(|policy| Arc::new(token::Policy::from_config(policy, config.limits.token_verdicts)))
             .collect();
         let geo = Geo::new(&config.geo);
-        let mut sites = Sites { sites: Vec::new(), exact: HashMap::new(), below: Vec::new(), any: None, geo };
+        let playlists = Arc::new(Playlists::new(config.limits.playlists, config.limits.named_assets));
+        let steering =
+            config.steering.iter().map(|steering| Arc::new(Steering::new(steering.clone()))).collect();
+        let mut sites = Sites {
+            sites: Vec::new(),
+            exact: HashMap::new(),
+            below: Vec::new(),
+            any: None,
+            geo,
+            playlists,
+            steering,
+        };
         for (place, site) in config.sites.iter().enumerate() {
-            sites.sites.push(Arc::new(Site::new(place, site, &policies, origins, &config.limits)));
+            let steering = site.steering.and_then(|place| sites.steering.get(place)).map(Arc::clone);
+            let shared = (&config.limits, &sites.playlists, steering);
+            sites.sites.push(Arc::new(Site::new(place, site, &policies, origins, shared)));
             for pattern in &site.hosts {
                 match pattern {
                     HostPattern::Any => sites.any = Some(place),
@@ -120,6 +150,21 @@ impl Sites {
     /// Where addresses are, if the operator has said: what token policies go by.
     pub fn geo(&self) -> Option<&Geo> {
         self.geo.as_ref()
+    }
+
+    /// What is known of the playlists that have passed through.
+    pub fn playlists(&self) -> &Arc<Playlists> {
+        &self.playlists
+    }
+
+    /// Every section of content steering, whose load is to be observed.
+    pub fn steering(&self) -> &[Arc<Steering>] {
+        &self.steering
+    }
+
+    /// All sites, in the order of the configuration.
+    pub fn all(&self) -> &[Arc<Site>] {
+        &self.sites
     }
 
     /// The site that answers for a host (no port, any case, with or without the dot that ends a whole name).
@@ -173,6 +218,16 @@ impl Sites {
 }
 
 impl Site {
+    /// The site's steering, where this path (normal form) is that of its manifest.
+    pub fn steers(&self, path: &str) -> Option<&Arc<Steering>> {
+        self.steering.as_ref().filter(|steering| steering.path() == path)
+    }
+
+    /// Whether a playlist has named this path (normal form).
+    pub fn is_named_by_playlist(&self, path: &str) -> bool {
+        self.playlists.kind_of(&self.name, path).is_some()
+    }
+
     /// The normal form of a target as it was sent, the leading segment that is its token left as it is.
     ///
     /// # Errors
@@ -189,6 +244,33 @@ impl Site {
         Ok(Normal { token, path, query })
     }
 
+    /// Path and query, in normal form and without token, of what a URI in a document of this path leads to; None: it leads
+    /// to another host than the site's own ones (patterns name none), or to nothing that a request can ask for. The port
+    /// of a URL does not count.
+    pub fn resolve(&self, uri: &str, document: &str) -> Option<(String, Option<String>)> {
+        let is_own = |_: &str, host: &str| self.hosts.iter().any(|own| is_same_host(own, host));
+        let (path, query) = reference::resolve(uri, document, is_own)?;
+        let normal = self.normal(&path, query).ok()?;
+        Some((normal.path.into_owned(), normal.query.map(Cow::into_owned)))
+    }
+
+    /// What is known of the playlists that have passed through.
+    pub fn playlists(&self) -> &Playlists {
+        &self.playlists
+    }
+
+    /// What a path (normal form) names: as a rule says, else as a playlist has named it, else as its extension says.
+    pub fn kind(&self, path: &str) -> Kind {
+        let by_rule = || self.rules.iter().find_map(|rule| rule.classify.filter(|_| rule.is_path_of(path)));
+        let by_rule = if self.classifies { by_rule() } else { None };
+        by_rule.or_else(|| self.playlists.kind_of(&self.name, path)).unwrap_or_else(|| asset::classify(path))
+    }
+
+    /// Bytes of the asset at a path that playlists have named.
+    pub fn bytes_named(&self, path: &str) -> u64 {
+        self.playlists.bytes_of(&self.name, path)
+    }
+
     /// Which rules ask something of this request that it has.
     pub fn held(&self, method: &Method, headers: &HeaderMap) -> Held {
         if self.is_conditional { Held::of(&self.rules, method, headers) } else { Held::default() }
@@ -196,7 +278,7 @@ impl Site {
 
     /// Whether a target may be held under several keys.
     pub fn keys_by_request(&self) -> bool {
-        self.is_conditional || self.rules.iter().any(|rule| rule.key.is_of_request())
+        self.is_conditional || self.bounds_by_claim || self.rules.iter().any(|rule| rule.key.is_of_request())
     }
 
     /// What the rules say about a request.
@@ -213,10 +295,15 @@ impl Site {
         let chosen = policy.for_request();
         let key = chosen.map(|(_, rule)| &rule.key);
         let user_rule = chosen.filter(|(_, rule)| rule.key.is_by_user()).map(|(place, _)| place);
-        let parts =
-            |text: &mut String| parts::append(text, key, user_rule, policy.conditions(), &self.source(asked));
+        let parts = |text: &mut String| {
+            parts::append(text, key, user_rule, policy.conditions(), &self.source(asked))?;
+            self.bounds(asked).into_iter().for_each(|hash| parts::append_bounds(text, hash));
+            Ok(())
+        };
         let listed = key.and_then(|key| key.query.as_deref());
-        self.with_choice(listed, |choice| with_key(&self.name, asked.path, asked.query, choice, parts, with))
+        self.with_choice((listed, asked.path), |choice| {
+            with_key(&self.name, asked.path, asked.query, choice, parts, with)
+        })
     }
 
     /// What the origin is asked for and purges name: path and query in normal form, without the parameters that do not
@@ -228,11 +315,10 @@ impl Site {
         let path = target::path(path, self.merge_slashes)?;
         let query = query.map(target::query).transpose()?.flatten();
         let held = Held::default();
-        let rule = Policy::new(&self.rules, &held, &path, asset::classify(&path))
-            .for_request()
-            .map(|(_, rule)| rule);
+        let rule =
+            Policy::new(&self.rules, &held, &path, self.kind(&path)).for_request().map(|(_, rule)| rule);
         let listed = rule.and_then(|rule| rule.key.query.as_deref());
-        Ok(self.with_choice(listed, |choice| target_of(&path, query.as_deref(), choice)))
+        Ok(self.with_choice((listed, &path), |choice| target_of(&path, query.as_deref(), choice)))
     }
 
     /// Every target that a request for this path and query may be kept under, whatever else it has: [`Site::target`],
@@ -244,7 +330,7 @@ impl Site {
         let mut targets = vec![self.target(path, query)?];
         let path = target::path(path, self.merge_slashes)?;
         let query = query.map(target::query).transpose()?.flatten();
-        let kind = asset::classify(&path);
+        let kind = self.kind(&path);
         let decides = |rule: &&Rule| {
             rule.is_conditional()
                 && rule.status.is_empty()
@@ -253,7 +339,8 @@ impl Site {
         };
         for rule in self.rules.iter().filter(decides) {
             let listed = rule.key.query.as_deref();
-            let target = self.with_choice(listed, |choice| target_of(&path, query.as_deref(), choice));
+            let target =
+                self.with_choice((listed, &path), |choice| target_of(&path, query.as_deref(), choice));
             if !targets.contains(&target) {
                 targets.push(target);
             }
@@ -287,10 +374,33 @@ impl Site {
         Source { headers: asked.headers, claims: asked.claims, value_bytes_max: self.key_value_bytes_max }
     }
 
-    fn with_choice<T>(&self, listed: Option<&[String]>, with: impl FnOnce(&QueryChoice<'_>) -> T) -> T {
-        let is_token =
-            |parameter: &str| self.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
-        with(&QueryChoice { listed, is_token: &is_token })
+    fn with_choice<T>(
+        &self,
+        (listed, path): (Option<&[String]>, &str),
+        with: impl FnOnce(&QueryChoice<'_>) -> T,
+    ) -> T {
+        let is_ignored = |parameter: &str| {
+            self.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter))
+                || self.dropped(path).any(|name| is_named(parameter, name))
+        };
+        with(&QueryChoice { listed, is_ignored: &is_ignored })
+    }
+
+    /// Query parameters that count for nothing below this path (normal form), and that each viewer has for itself.
+    pub fn dropped<'a>(&'a self, path: &str) -> impl Iterator<Item = &'a str> {
+        dropped(if self.drops { &self.rules } else { &[] }, path)
+    }
+
+    /// What stands in the key for the bounds that its token gives a request for a playlist. Which sort of playlist that
+    /// is, is not known yet: the rule is that for multivariant ones.
+    fn bounds(&self, asked: &Asked<'_>) -> Option<u64> {
+        if !self.bounds_by_claim || !asked.kind.is_playlist() {
+            return None;
+        }
+        let multivariant = Policy::new(&self.rules, asked.held, asked.path, Kind::MultivariantPlaylist);
+        let (_, rule) = multivariant.for_request()?;
+        let by_claim = rule.playlist.variants.as_ref()?.by_claim.as_ref()?;
+        by_claim.hash(asked.claims.get(&by_claim.claim)?)
     }
 
     fn new(
@@ -298,7 +408,7 @@ impl Site {
         site: &model::Site,
         policies: &[Arc<token::Policy>],
         origins: &Origins,
-        limits: &Limits,
+        (limits, playlists, steering): (&Limits, &Arc<Playlists>, Option<Arc<Steering>>),
     ) -> Site {
         Site {
             place,
@@ -312,12 +422,22 @@ impl Site {
             token: site.token.and_then(|place| policies.get(place)).map(Arc::clone),
             rules: site.rules.clone().into(),
             merge_slashes: site.merge_slashes,
+            tells_cmsd: site.rules.iter().any(|rule| rule.cmsd),
+            classifies: site.rules.iter().any(|rule| rule.classify.is_some()),
+            playlists: Arc::clone(playlists),
             is_conditional: site.rules.iter().any(Rule::is_conditional),
+            drops: site.rules.iter().any(|rule| !rule.playlist.drop_parameters.is_empty()),
+            bounds_by_claim: site.rules.iter().any(gives_bounds),
             is_keyed_by_claims: site.rules.iter().any(|rule| !rule.key.claims.is_empty()),
             key_value_bytes_max: limits.key_value,
             origin: Arc::clone(origins.group(site.origin)),
+            steering,
         }
     }
+}
+
+fn gives_bounds(rule: &Rule) -> bool {
+    rule.playlist.variants.as_ref().is_some_and(|variants| variants.by_claim.is_some())
 }
 
 /// The name that a pattern is, if it is one.

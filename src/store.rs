@@ -6,6 +6,7 @@
 //! are objects of their own ([`content`]).
 
 pub mod account;
+pub mod ahead;
 pub mod arena;
 pub mod body;
 pub mod budget;
@@ -39,6 +40,7 @@ use tokio::sync::Semaphore;
 use crate::key::Key;
 
 pub use account::Accounts;
+pub use ahead::{AheadCounters, AheadMark};
 use arena::Arena;
 pub use body::{Body, BodyError, Reader};
 pub use budget::{Budget, Reservation};

@@ -73,8 +73,14 @@ fn the_reference_file_is_the_minimal_one_with_every_default_written_out() {
 /// the files they name, and an origin that speaks TLS.
 #[test]
 fn the_examples_of_the_reference_file_are_right() {
-    // `status` is left out: it excludes `key`. So is a rule's `quota`, which asks for one by user, and excludes `disk`.
-    let left_out = |line: &str| line.starts_with("#     status") || line.starts_with("#     quota = \"");
+    // `status` is left out: it excludes `key`. So is a rule's `quota`, which asks for one by user, and excludes `disk`, and
+    // `classify`, which excludes other conditions, `prefetch`, which excludes keys and conditions made of fields, and
+    // `playlist` and `steering`, which are not of the kinds shown.
+    let left_out = |line: &str| {
+        ["status", "quota = \"", "classify", "prefetch", "playlist = ", "steering = true"]
+            .iter()
+            .any(|key| line.starts_with(&format!("#     {key}")))
+    };
     // A policy has the table of its own format alone.
     let of_format = |line: &str| {
         let others = Word::ALL.into_iter().filter(|word| *word != Word::EdgeAuth);
@@ -200,6 +206,23 @@ fn every_block_of_the_token_guide_loads() {
     for word in forebay::config::formats::Word::ALL {
         let format = format!("format = \"{}\"", word.as_str());
         assert!(blocks.iter().any(|block| block.contains(&format)), "{format}");
+    }
+}
+
+#[test]
+fn every_block_of_the_hls_guide_loads() {
+    let text = fs::read_to_string(Path::new(ROOT).join("docs/hls.md")).unwrap();
+    let blocks: Vec<_> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 6, "{}", blocks.len());
+    let policy = "[token.viewer]\nformat = \"jwt\"\n[token.viewer.jwt]\nalgorithms = [\"ES256\"]\n\
+                  jwks = { url = \"https://id.example/keys\" }\nwhole_site = true\n\n[[site]]\ntoken = \"viewer\"";
+    let minimal = fs::read_to_string(Path::new(ROOT).join("conf/examples/minimal.toml")).unwrap();
+    for block in blocks {
+        let whole = format!("{}\n{block}", minimal.replace("[[site]]", policy));
+        if let Err(mistakes) = parse(&whole) {
+            panic!("{block}\n{mistakes}");
+        }
     }
 }
 

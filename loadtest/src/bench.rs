@@ -6,6 +6,7 @@ mod disk;
 mod herd;
 mod hits;
 mod memory;
+mod parked;
 mod purge;
 mod stalled;
 mod traces;
@@ -23,6 +24,9 @@ use crate::{nginx, node};
 
 /// Descriptors that a thousand clients, the origin and the harness need in one process.
 const DESCRIPTORS_MIN: u64 = 4096;
+
+/// Worker threads of a server, where a benchmark does not say otherwise.
+const THREADS: u32 = 2;
 
 /// What `forebay-loadtest bench` is given.
 #[derive(Debug, Args)]
@@ -57,6 +61,8 @@ enum Bench {
     StalledReader(stalled::Arguments),
     /// Peak resident memory under a working set that is far larger than the memory tier
     Memory(memory::Arguments),
+    /// Viewers that wait for the next part of a live stream: how often its origin is asked, how late they are woken
+    Parked(parked::Arguments),
     /// How long purges take among a million objects, and that nothing purged is served
     Purge(purge::Arguments),
     /// Hit ratio under a Zipf trace, without and with a scan, beside plain LRU
@@ -70,6 +76,8 @@ enum Bench {
 struct Plan {
     setup: Setup,
     servers: Vec<Kind>,
+    /// Descriptors that this process may have open, and each server that it starts.
+    descriptors: u64,
 }
 
 // === impl Plan ===
@@ -88,6 +96,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
         nginx: arguments.nginx.clone(),
         memory: "1GiB".to_owned(),
         disk: None,
+        threads: THREADS,
         cpus: None,
     };
     let descriptors = machine::raise_descriptor_limit()?;
@@ -98,7 +107,7 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
              limit (ulimit -Hn, or LimitNOFILE= of the service this runs in)"
         ));
     }
-    let plan = Plan { servers: available(&setup, &arguments.servers, &report).await?, setup };
+    let plan = Plan { servers: available(&setup, &arguments.servers, &report).await?, setup, descriptors };
     let all = matches!(arguments.bench, Bench::All);
     if all || matches!(arguments.bench, Bench::Hits(_)) {
         let arguments =
@@ -130,6 +139,14 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
             memory::Arguments::default()
         };
         note("memory", Box::pin(memory::run(&plan, &arguments, &mut report)).await, &mut report);
+    }
+    if all || matches!(arguments.bench, Bench::Parked(_)) {
+        let arguments = if let Bench::Parked(own) = &arguments.bench {
+            own.clone()
+        } else {
+            parked::Arguments::default()
+        };
+        note("parked", Box::pin(parked::run(&plan, &arguments, &mut report)).await, &mut report);
     }
     if all || matches!(arguments.bench, Bench::Purge(_)) {
         let arguments =

@@ -37,7 +37,7 @@ enum Said {
 /// Where the node speaks HTTP, and where it tells its metrics.
 type Addresses = (SocketAddr, Option<SocketAddr>);
 
-/// Starts the node with two worker threads in front of the origin, on ports the kernel chooses.
+/// Starts the node in front of the origin, on ports the kernel chooses.
 pub(crate) async fn start(setup: &Setup, origin: SocketAddr) -> Result<Server> {
     start_with(setup, origin, ANY_HOST, &[]).await
 }
@@ -56,7 +56,7 @@ pub(crate) async fn start_with(
         let path = files.path().join(name);
         std::fs::write(&path, text).with_context(|| path.display().to_string())?;
     }
-    std::fs::write(&config, configuration(&setup.memory, &disk, origin, sites))
+    std::fs::write(&config, configuration(setup, &disk, origin, sites))
         .with_context(|| config.display().to_string())?;
     let args = ["serve".as_ref(), "--config".as_ref(), config.as_os_str()];
     let mut process = Guarded::start(&setup.forebay, &args, setup.cpus.as_deref())?;
@@ -100,12 +100,13 @@ fn disk_tier(disk: &Disk) -> Result<String> {
 /// One site for every host.
 const ANY_HOST: &str = "[[site]]\nhosts  = [\"*\"]\norigin = \"main\"\n";
 
-fn configuration(memory: &str, disk: &str, origin: SocketAddr, sites: &str) -> String {
+fn configuration(setup: &Setup, disk: &str, origin: SocketAddr, sites: &str) -> String {
+    let Setup { memory, threads, .. } = setup;
     format!(
         r#"[server]
 http    = ["127.0.0.1:0"]
 admin   = "127.0.0.1:0"
-threads = 2
+threads = {threads}
 h2c     = true
 
 [store]

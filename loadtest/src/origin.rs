@@ -61,11 +61,12 @@ struct Seen {
     first_byte_at: Option<Instant>,
 }
 
-/// The parts of a request head the origin looks at.
+/// The parts of a request head that origins look at.
 #[derive(Debug, PartialEq, Eq)]
-struct Request {
-    method: String,
-    path: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// The target, with its query.
+    pub(crate) path: String,
     close: bool,
 }
 
@@ -231,7 +232,7 @@ async fn serve(mut stream: TcpStream, state: &State) -> Result<()> {
 }
 
 /// The next request head, without its empty line; `None` at a clean end of the connection.
-async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<Vec<u8>>> {
+pub(crate) async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<Vec<u8>>> {
     loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = buffer[..end].to_vec();
@@ -246,7 +247,7 @@ async fn read_head(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Optio
     }
 }
 
-fn parse(head: &[u8]) -> Option<Request> {
+pub(crate) fn parse(head: &[u8]) -> Option<Request> {
     let mut lines = std::str::from_utf8(head).ok()?.split("\r\n");
     let mut words = lines.next()?.split(' ');
     let (method, path, "HTTP/1.1", None) = (words.next()?, words.next()?, words.next()?, words.next()) else {

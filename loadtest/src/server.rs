@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) memory: String,
     /// The node's disk tier; none leaves it with memory alone.
     pub(crate) disk: Option<Disk>,
+    /// The node's worker threads; nginx has two.
+    pub(crate) threads: u32,
     /// Processors to run on, in `taskset -c` form; none leaves it to the kernel.
     pub(crate) cpus: Option<String>,
 }

@@ -54,6 +54,53 @@ fn a_stalled_reader_of_the_origin_itself_delays_nobody_and_the_second_viewer_has
 }
 
 #[test]
+fn parked_viewers_of_the_origin_itself_get_every_part_and_each_asks_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("parked.json");
+    let output = bench(&[
+        "parked",
+        "--servers=direct",
+        "--clients=20",
+        "--parts=5",
+        "--part-ms=200",
+        "--part-bytes=70001",
+        "--one-fetches-in=4",
+        "--json",
+        json.to_str().unwrap(),
+    ]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let row = &report["rows"][0];
+    let count = |name: &str| row[name].as_u64().unwrap();
+    assert_eq!(
+        (count("origin_plain_requests"), count("origin_refused"), count("errors")),
+        (20, 0, 0),
+        "{row}"
+    );
+    // A viewer that a busy machine holds up finds more than one part at once; none is asked for twice by one.
+    assert!(count("waited_for") >= 1 && count("waited_for") <= 5, "{row}");
+    assert!(count("origin_reloads") >= 20 && count("origin_reloads") <= 100, "{row}");
+    assert!(
+        count("origin_reloads_for_a_part_most") == 20 && count("origin_part_requests_most") <= 5,
+        "{row}"
+    );
+    assert_eq!(count("woken") + count("late"), count("origin_reloads"), "{row}");
+}
+
+#[test]
+fn viewers_beyond_the_limit_of_descriptors_are_refused_with_the_remedy() {
+    let script = format!(
+        "ulimit -n 600 && exec {} bench parked --servers=direct --clients=60",
+        env!("CARGO_BIN_EXE_forebay-loadtest")
+    );
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("60 viewers need 620 open descriptors, the limit is 600: raise"), "{text}");
+}
+
+#[test]
 fn a_missing_node_is_an_error_that_says_what_to_do() {
     let output = bench(&["herd", "--forebay=/no/such/forebay"]);
     assert_eq!(output.status.code(), Some(1));

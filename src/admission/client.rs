@@ -43,6 +43,14 @@ pub fn client_address<V: AsRef<[u8]>>(
     client
 }
 
+/// What counts as one client where only addresses tell: an IPv4 address, or an IPv6 network of 64 bits.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
+    }
+}
+
 /// Whether a network holds an address; a network of mapped addresses holds the IPv4 addresses it stands for.
 pub(super) fn contains(network: &IpNet, address: IpAddr) -> bool {
     let mapped = |address: IpAddr| match address {

@@ -21,7 +21,8 @@ pub const REQUEST_HEADERS_BYTES_MAX: usize = 1024;
 const ALLOWED_HEADERS: &str = "Range, If-Range, If-None-Match, If-Modified-Since, Cache-Control, Pragma";
 
 /// Response headers that a page may read.
-const EXPOSED_HEADERS: &str = "Cache-Status, Age, Server-Timing, Content-Range, Content-Length, Date";
+const EXPOSED_HEADERS: &str =
+    "Cache-Status, Age, Server-Timing, CMSD-Static, CMSD-Dynamic, Content-Range, Content-Length, Date";
 
 /// A header to add to an answer.
 pub type Header = (HeaderName, HeaderValue);
@@ -138,7 +139,7 @@ mod tests {
     }
 
     const EXPOSED: &str = "access-control-expose-headers: \
-        Cache-Status, Age, Server-Timing, Content-Range, Content-Length, Date";
+        Cache-Status, Age, Server-Timing, CMSD-Static, CMSD-Dynamic, Content-Range, Content-Length, Date";
 
     #[test]
     fn any_origin_gets_a_star_that_caches_need_not_vary_on() {

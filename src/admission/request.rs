@@ -28,6 +28,8 @@ pub enum Refusal {
     Method,
     /// A `PURGE` from a client that is not in `purge.method_from`.
     PurgeAddress,
+    /// The client has asked for keys more often than `limits.key_requests` allows.
+    KeyRate,
     /// The token does not admit the request.
     Token(Reason),
 }
@@ -42,6 +44,7 @@ impl Refusal {
             Refusal::TargetLength => StatusCode::URI_TOO_LONG,
             Refusal::Host => StatusCode::MISDIRECTED_REQUEST,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::KeyRate => StatusCode::TOO_MANY_REQUESTS,
             Refusal::PurgeAddress | Refusal::Token(_) => StatusCode::FORBIDDEN,
         }
     }
@@ -57,6 +60,7 @@ impl Refusal {
             Refusal::Host => "host",
             Refusal::Method => "method",
             Refusal::PurgeAddress => "purge_address",
+            Refusal::KeyRate => "key_rate",
             Refusal::Token(reason) => reason.as_str(),
         }
     }

@@ -20,20 +20,22 @@ use super::source::{TtlCap, TtlFrom, TtlSource};
 use super::storing::{Refusal, dropped_fields, refusal, varying_fields};
 use super::tags;
 use crate::asset::Kind;
-use crate::hls::PlaylistFacts;
+use crate::dash::ManifestFacts;
+use crate::hls::{PlaylistFacts, Reload};
 use crate::store::Lifetime;
 
 /// Freshness of a segment, part or init segment of which the origin says nothing.
 const SEGMENT_TTL: Duration = Duration::from_secs(24 * 3600);
 
-/// Freshness of an ended playlist of which the origin says nothing.
+/// Freshness of an ended playlist and of a static DASH manifest of which the origin says nothing.
 const ENDED_TTL: Duration = Duration::from_secs(3600);
 
-/// Freshness of a multivariant playlist, and of a DASH manifest, of which the origin says nothing.
+/// Freshness of a multivariant playlist of whose renditions nothing is known, and of a DASH manifest without
+/// `minimumUpdatePeriod`, of which the origin says nothing.
 const MULTIVARIANT_TTL: Duration = Duration::from_secs(5);
 
 /// Freshness of an error of which the origin says nothing; also the longest an origin may set for an error of an HLS
-/// asset, and for a server error of any kind.
+/// asset of whose stream nothing is known, and for a server error of any kind.
 const NEGATIVE_TTL: Duration = Duration::from_secs(1);
 
 /// Longest freshness that is guessed from `Last-Modified` (RFC 9111 section 4.2.2): a day.
@@ -60,6 +62,9 @@ const STALE_WINDOW_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Target durations that a held (blocking) playlist request stays fresh (RFC 8216bis appendix B.1).
 const BLOCKING_TARGETS: u32 = 6;
 
+/// Target durations that an error is fresh which answers a blocking reload (RFC 8216bis appendix B.1).
+const BLOCKING_ERROR_TARGETS: u32 = 4;
+
 /// Longest freshness taken from anywhere: a year.
 const TTL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -70,10 +75,12 @@ pub struct Fetched<'a> {
     pub header: &'a ResponseHeader,
     /// What it is.
     pub kind: Kind,
-    /// What the playlist says, where it is one and was read.
-    pub playlist: Option<PlaylistFacts>,
-    /// Whether the request named a media sequence number to wait for (`_HLS_msn`).
+    /// What the playlist or manifest says, where it is one and was read.
+    pub said: Said,
+    /// Whether it is the answer to a blocking reload ([`is_blocking`]).
     pub blocking: bool,
+    /// What is known of the live stream that it belongs to: of an error, and of a multivariant playlist.
+    pub stream: Option<StreamTold>,
     /// What the rules say.
     pub times: &'a Times,
     /// When the request was sent.
@@ -87,6 +94,29 @@ pub struct Fetched<'a> {
     pub keyed_by_it: bool,
     /// Whether the viewer's request had `no-store` and is obeyed (section 5.2.1.5).
     pub no_store: bool,
+}
+
+/// What an answer says about itself, as far as freshness depends on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Said {
+    /// Of a playlist that was read.
+    pub playlist: Option<PlaylistFacts>,
+    /// Of a DASH manifest that was read.
+    pub manifest: Option<ManifestFacts>,
+}
+
+/// What playlists that passed through say of a live stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamTold {
+    /// The shortest target duration of its renditions that are known.
+    pub target_duration: Duration,
+    /// Whether a playlist lists what is asked for, as a segment or an init section.
+    pub listed: bool,
+}
+
+/// Whether an answer is one to a blocking reload: a playlist that holds what was asked for, or an error.
+pub fn is_blocking(reload: Reload, playlist: Option<PlaylistFacts>) -> bool {
+    playlist.is_none_or(|facts| facts.holds(reload))
 }
 
 /// Whether an answer is kept.
@@ -188,7 +218,7 @@ fn chosen(fetched: &Fetched<'_>, deciding: &Deciding) -> (Duration, TtlSource) {
 fn cap(fetched: &Fetched<'_>) -> Option<Duration> {
     let by_rule = fetched.times.ttl.is_some();
     if !by_rule && caps_errors(fetched) {
-        return Some(NEGATIVE_TTL);
+        return Some(error_ttl(fetched));
     }
     // A live playlist that were kept longer would freeze the stream.
     live(fetched).map(|target| target * if fetched.blocking { BLOCKING_TARGETS } else { 1 })
@@ -229,9 +259,26 @@ fn date(fetched: &Fetched<'_>) -> SystemTime {
     Dated::of(&fetched.header.headers, &DATE, fetched.now).time().unwrap_or(fetched.now)
 }
 
+/// How long an error is kept. A segment that is not there yet will be in a moment: at the live edge its absence answers
+/// those who have waited for it, and nobody else.
+fn error_ttl(fetched: &Fetched<'_>) -> Duration {
+    let Some(stream) = fetched.stream.filter(|_| fetched.header.status.is_client_error()) else {
+        return NEGATIVE_TTL;
+    };
+    match fetched.kind {
+        Kind::MediaPlaylist | Kind::MultivariantPlaylist if fetched.blocking => {
+            stream.target_duration * BLOCKING_ERROR_TARGETS
+        }
+        Kind::MediaPlaylist | Kind::MultivariantPlaylist => stream.target_duration,
+        Kind::Segment | Kind::Init if stream.listed => stream.target_duration,
+        Kind::Segment | Kind::Part | Kind::Init => Duration::ZERO,
+        _ => NEGATIVE_TTL,
+    }
+}
+
 fn default_ttl(fetched: &Fetched<'_>) -> Duration {
     if is_error(fetched) {
-        return NEGATIVE_TTL;
+        return error_ttl(fetched);
     }
     if fetched.header.status.is_redirection() {
         return Duration::ZERO;
@@ -240,7 +287,11 @@ fn default_ttl(fetched: &Fetched<'_>) -> Duration {
         (_, Some(target)) if fetched.blocking => target * BLOCKING_TARGETS,
         (_, Some(target)) => target / 2,
         (Kind::MediaPlaylist, None) => ENDED_TTL,
-        (Kind::MultivariantPlaylist | Kind::Manifest, None) => MULTIVARIANT_TTL,
+        (Kind::MultivariantPlaylist, None) => {
+            fetched.stream.map_or(MULTIVARIANT_TTL, |stream| stream.target_duration / 2)
+        }
+        (Kind::Manifest, None) if is_static(fetched) => ENDED_TTL,
+        (Kind::Manifest, None) => MULTIVARIANT_TTL,
         (Kind::Segment | Kind::Part | Kind::Init, None) => SEGMENT_TTL,
         (Kind::Key | Kind::Image | Kind::Api | Kind::Other, None) => Duration::ZERO,
     }
@@ -265,6 +316,7 @@ fn stale_windows(fetched: &Fetched<'_>, directives: &Directives, overdue: Durati
             Kind::MediaPlaylist | Kind::MultivariantPlaylist | Kind::Segment | Kind::Part | Kind::Init,
             None,
         ) => (Duration::ZERO, LASTING_STALE_IF_ERROR),
+        (Kind::Manifest, None) if is_static(fetched) => (Duration::ZERO, LASTING_STALE_IF_ERROR),
         _ => (Duration::ZERO, Duration::ZERO),
     };
     let (most_swr, most_sie) = match live(fetched) {
@@ -298,10 +350,18 @@ fn viewer_freshness(fetched: &Fetched<'_>, told: &Directives) -> Option<Duration
     Some(told.max_age.map_or(cap, |told| told.min(cap)))
 }
 
-/// The target duration of a live media playlist.
+/// The target duration of a live media playlist, or the update period of a manifest.
 fn live(fetched: &Fetched<'_>) -> Option<Duration> {
-    let facts = fetched.playlist?;
-    (!facts.ended && !facts.multivariant).then_some(facts.target_duration)
+    let period = || fetched.said.manifest?.update_period;
+    match fetched.said.playlist {
+        Some(facts) => facts.is_live().then_some(facts.target_duration),
+        None => period(),
+    }
+}
+
+/// Whether it is a manifest that will not change.
+fn is_static(fetched: &Fetched<'_>) -> bool {
+    fetched.said.manifest.is_some_and(|manifest| !manifest.dynamic)
 }
 
 fn is_error(fetched: &Fetched<'_>) -> bool {

@@ -82,7 +82,7 @@ impl<'a> Policy<'a> {
     }
 
     fn is_path_of(&self, rule: &Rule) -> bool {
-        rule.path.as_ref().is_none_or(|glob| glob.matches(self.path))
+        rule.is_path_of(self.path)
     }
 }
 

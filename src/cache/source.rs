@@ -35,7 +35,7 @@ pub struct TtlFrom {
 /// What shortens it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlCap {
-    /// A live playlist: its target duration, six of them for a held request.
+    /// A live playlist: its target duration, six of them for a held request. Or a live manifest: its update period.
     LivePlaylist,
     /// An error that no rule keeps longer.
     Error,
@@ -93,7 +93,7 @@ impl TtlCap {
     /// For people.
     pub const fn explanation(self) -> &'static str {
         match self {
-            TtlCap::LivePlaylist => "cut to what a live playlist may be old",
+            TtlCap::LivePlaylist => "cut to what a live playlist or manifest may be old",
             TtlCap::Error => "cut to what an error is kept without a rule",
         }
     }

@@ -10,8 +10,10 @@ use pingora::http::ResponseHeader;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::age::told;
+use super::changed::{as_received, is_made_of};
 use super::date::Dated;
 use super::directives::{Deciding, TARGETS};
+use super::header::REPRESENTATION_DIGESTS;
 use super::header::connection_options;
 use super::storing::dropped_fields;
 use crate::store::Lifetime;
@@ -56,7 +58,7 @@ pub fn conditional_fields(stored: &ResponseHeader) -> HeaderMap {
 /// A strong entity tag must be the stored one; a weak one must match it, or else a date of modification must. A 304
 /// without any validator is taken at its word: the request named the validators of one stored answer.
 pub fn confirms(stored: &ResponseHeader, received: &ResponseHeader) -> bool {
-    let (old, new) = (&stored.headers, &received.headers);
+    let (old, new) = (&*as_received(&stored.headers, &received.headers), &received.headers);
     match (entity_tag(old), entity_tag(new)) {
         (Some(old), Some(new)) if is_strong(new) => old == new,
         (Some(old), Some(new)) => opaque(old) == opaque(new),
@@ -73,11 +75,15 @@ pub fn merge_confirmed(stored: &ResponseHeader, received: &ResponseHeader) -> Re
     let mut merged = stored.clone();
     let hop = connection_options(&received.headers);
     let deciding = Deciding::of(&received.headers);
+    // What is of the origin's bytes is not of a text that was changed before it was kept.
+    let changed = is_changed(stored, received);
+    let of_bytes =
+        |name: &HeaderName| *name == ETAG || *name == LAST_MODIFIED || REPRESENTATION_DIGESTS.contains(name);
     merged.remove_header(&DATE);
     merged.remove_header(&AGE);
     for name in received.headers.keys() {
         let limited = dropped_fields(&deciding).any(|dropped| dropped == name);
-        if UNCHANGED.contains(name) || hop.contains(name) || limited {
+        if UNCHANGED.contains(name) || hop.contains(name) || limited || (changed && of_bytes(name)) {
             continue;
         }
         merged.remove_header(name);
@@ -118,11 +124,20 @@ pub fn head_updates(stored: &ResponseHeader, head: &ResponseHeader) -> HeadUpdat
     if head.status != http::StatusCode::OK || stored.status != http::StatusCode::OK {
         return HeadUpdate::Unrelated;
     }
+    if is_changed(stored, head) {
+        return HeadUpdate::Update;
+    }
     let told = [ETAG, LAST_MODIFIED, CONTENT_LENGTH];
     let differs = |name: &HeaderName| {
         head.headers.contains_key(name) && head.headers.get(name) != stored.headers.get(name)
     };
     if told.iter().any(differs) { HeadUpdate::Stale } else { HeadUpdate::Update }
+}
+
+/// Whether what is stored was made of what an answer names, by a change of its text.
+fn is_changed(stored: &ResponseHeader, named: &ResponseHeader) -> bool {
+    let tags = stored.headers.get(ETAG).zip(named.headers.get(ETAG));
+    tags.is_some_and(|(kept, origins)| is_made_of(kept, origins))
 }
 
 /// The entity tag (RFC 9110 section 8.8.3), if there is one of the right form.

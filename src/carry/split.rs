@@ -6,9 +6,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::reference::{Reference, is_same_host, path_of};
 use crate::dash::{self, Against};
 use crate::hls;
+use crate::key::reference::{Reference, is_same_host, path_of};
 use crate::key::target;
 
 /// Bytes of texts that a split may hold beside as many as the playlist has.
@@ -24,6 +24,8 @@ pub enum Form {
     Query,
     /// A leading segment of the path, `/NAME=TOKEN`.
     Path,
+    /// That, and a parameter that is no token: what a viewer gives for itself.
+    PathAndQuery,
 }
 
 /// What a text is written in.
@@ -80,6 +82,8 @@ pub struct Split {
 pub struct Viewer<'a> {
     /// What is inserted: `NAME=TOKEN` or `/NAME=TOKEN`, with nothing in it that is not of a URI.
     pub token: &'a str,
+    /// The parameter beside it, by [`Form::PathAndQuery`].
+    pub query: &'a str,
     /// Whether relative URIs inherit the token from the URL that was requested.
     pub inherits: bool,
     /// The host that was asked, without port.
@@ -93,8 +97,10 @@ pub struct Edit<'s> {
     pub at: usize,
     /// Bytes of the text that are left out from there.
     pub skip: usize,
-    /// What goes before the token.
+    /// What goes before the text.
     pub head: &'s str,
+    /// The viewer's text: token or parameter.
+    pub text: &'s str,
     /// What goes after it.
     pub tail: &'s str,
     /// The number of the two: edits of one number insert the same.
@@ -111,11 +117,19 @@ struct Point {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Piece {
     when: When,
+    text: Text,
     head: Range<u32>,
     tail: Range<u32>,
     /// Points that have it, and the bytes that they leave out.
     points: u32,
     skipped: u32,
+}
+
+/// Which of a viewer's texts stands in a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Text {
+    Token,
+    Query,
 }
 
 /// When a piece applies.
@@ -143,7 +157,7 @@ impl Split {
     pub fn len_for(&self, viewer: &Viewer<'_>) -> u64 {
         let applying = self.pieces.iter().filter(|piece| self.applies(piece, viewer));
         applying.fold(u64::from(self.len), |len, piece| {
-            let inserted = (piece.head.len() + piece.tail.len() + viewer.token.len()) as u64;
+            let inserted = (piece.head.len() + piece.tail.len() + viewer.text(piece.text).len()) as u64;
             len + u64::from(piece.points) * inserted - u64::from(piece.skipped)
         })
     }
@@ -156,6 +170,7 @@ impl Split {
                 at: point.at as usize,
                 skip: point.skip as usize,
                 head: self.text(&piece.head),
+                text: viewer.text(piece.text),
                 tail: self.text(&piece.tail),
                 piece: point.piece,
             })
@@ -178,6 +193,15 @@ impl Split {
 
     fn text(&self, range: &Range<u32>) -> &str {
         self.texts.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+}
+
+impl<'a> Viewer<'a> {
+    fn text(&self, text: Text) -> &'a str {
+        match text {
+            Text::Token => self.token,
+            Text::Query => self.query,
+        }
     }
 }
 
@@ -251,11 +275,11 @@ impl Splitter<'_> {
             };
             self.take(place.at, &place.says, of_document, around);
         })?;
-        if let Some(opening) = opening.filter(|_| self.terms.form == Form::Path) {
+        if let Some(opening) = opening.filter(|_| self.terms.form != Form::Query) {
             let (head, tail) =
                 (format!("<{}BaseURL>", opening.prefix), format!("</{}BaseURL>", opening.prefix));
             let folder = self.escape(folder(self.terms.path));
-            let piece = self.piece(&Around::Own, true, &head, &format!("{folder}{tail}"));
+            let piece = self.piece(&Around::Own, (true, Text::Token), &head, &format!("{folder}{tail}"));
             let place = self.points.partition_point(|point| (point.at as usize) < opening.at);
             self.insert(place, opening.at, 0, piece);
         }
@@ -277,15 +301,18 @@ impl Splitter<'_> {
             return;
         }
         match (self.terms.form, reference) {
-            (Form::Query, _) => self.by_query(&uri, &around),
-            (Form::Path, Reference::Relative) if of_document => self.relative_by_path(&uri),
-            (Form::Path, Reference::Rooted) => self.by_path(&uri, 0, &around),
-            (Form::Path, Reference::Url { path_at, .. }) => self.by_path(&uri, path_at, &around),
-            (Form::Path, _) => {}
+            (Form::Query, _) => return self.by_query(&uri, &around, Text::Token),
+            (_, Reference::Relative) if of_document => self.relative_by_path(&uri),
+            (_, Reference::Rooted) => self.by_path(&uri, 0, &around),
+            (_, Reference::Url { path_at, .. }) => self.by_path(&uri, path_at, &around),
+            _ => {}
+        }
+        if self.terms.form == Form::PathAndQuery {
+            self.by_query(&uri, &around, Text::Query);
         }
     }
 
-    fn by_query(&mut self, uri: &Uri<'_>, around: &Around) {
+    fn by_query(&mut self, uri: &Uri<'_>, around: &Around, text: Text) {
         let end = uri.says.find('#').unwrap_or(uri.says.len());
         let (before, fragment) = uri.says.split_at(end);
         let query = before.split_once('?').map(|(_, query)| query);
@@ -300,11 +327,15 @@ impl Splitter<'_> {
         };
         let joint = self.escape(joint);
         if uri.raw.ends_with(fragment) {
-            let piece = self.piece(around, false, &joint, "");
-            self.push(uri.at.end - fragment.len(), 0, piece);
-        } else {
+            let at = uri.at.end - fragment.len();
+            // Where the path takes the place of the fragment too, the parameter has none.
+            if self.points.last().is_none_or(|last| last.at as usize + last.skip as usize <= at) {
+                let piece = self.piece(around, (false, text), &joint, "");
+                self.push(at, 0, piece);
+            }
+        } else if text == Text::Token {
             let head = format!("{}{joint}", self.escape(before));
-            let piece = self.piece(around, false, &head, &self.escape(fragment));
+            let piece = self.piece(around, (false, text), &head, &self.escape(fragment));
             self.push(uri.at.start, uri.raw.len(), piece);
         }
     }
@@ -318,16 +349,22 @@ impl Splitter<'_> {
         let slash = if path.starts_with('/') { "" } else { "/" };
         if leaves_root(path_of(path), 0) {
             let (dotted, after) = path.split_at(path_of(path).len());
-            let tail = format!("{}{}", target::without_dots(dotted, false), after);
-            let piece = self.piece(around, false, &self.escape(before), &self.escape(&tail));
+            let plain = target::without_dots(dotted, false);
+            if uri.raw == uri.says {
+                let piece =
+                    self.piece(around, (false, Text::Token), &self.escape(before), &self.escape(&plain));
+                return self.push(uri.at.start, uri.raw.len() - after.len(), piece);
+            }
+            let tail = format!("{plain}{after}");
+            let piece = self.piece(around, (false, Text::Token), &self.escape(before), &self.escape(&tail));
             return self.push(uri.at.start, uri.raw.len(), piece);
         }
         if uri.raw.starts_with(before) {
-            let piece = self.piece(around, false, "", slash);
+            let piece = self.piece(around, (false, Text::Token), "", slash);
             self.push(uri.at.start + before.len(), 0, piece);
         } else {
             let tail = format!("{slash}{}", self.escape(path));
-            let piece = self.piece(around, false, &self.escape(before), &tail);
+            let piece = self.piece(around, (false, Text::Token), &self.escape(before), &tail);
             self.push(uri.at.start, uri.raw.len(), piece);
         }
     }
@@ -339,12 +376,12 @@ impl Splitter<'_> {
         let when_relative = !found.leaves_root;
         match uri.says.split_at_checked(found.skip) {
             Some((skipped, _)) if uri.raw.starts_with(skipped) => {
-                let piece = self.piece(&Around::Own, when_relative, "", &from_root);
+                let piece = self.piece(&Around::Own, (when_relative, Text::Token), "", &from_root);
                 self.push(uri.at.start, found.skip, piece);
             }
             Some((_, rest)) => {
                 let tail = format!("{from_root}{}", self.escape(rest));
-                let piece = self.piece(&Around::Own, when_relative, "", &tail);
+                let piece = self.piece(&Around::Own, (when_relative, Text::Token), "", &tail);
                 self.push(uri.at.start, uri.raw.len(), piece);
             }
             None => {}
@@ -364,7 +401,7 @@ impl Splitter<'_> {
 
 impl Splitter<'_> {
     /// The piece with these texts, made if need be.
-    fn piece(&mut self, around: &Around, when_relative: bool, head: &str, tail: &str) -> u32 {
+    fn piece(&mut self, around: &Around, (when_relative, text): (bool, Text), head: &str, tail: &str) -> u32 {
         let host = match around {
             Around::Host(host) => Some(host.as_str()),
             Around::Own | Around::Foreign => None,
@@ -375,7 +412,9 @@ impl Splitter<'_> {
                 When::Relative => when_relative,
                 When::Host(known) => host == Some(range_of(&self.texts, known)),
             };
-            when && range_of(&self.texts, &piece.head) == head && range_of(&self.texts, &piece.tail) == tail
+            when && piece.text == text
+                && range_of(&self.texts, &piece.head) == head
+                && range_of(&self.texts, &piece.tail) == tail
         };
         let known = self.pieces.iter().take(PIECES_COMPARED).position(is_it);
         if let Some(place) = known.and_then(|place| u32::try_from(place).ok()) {
@@ -387,7 +426,7 @@ impl Splitter<'_> {
             None => When::Always,
         };
         let (head, tail) = (self.keep(head), self.keep(tail));
-        self.pieces.push(Piece { when, head, tail, points: 0, skipped: 0 });
+        self.pieces.push(Piece { when, text, head, tail, points: 0, skipped: 0 });
         u32::try_from(self.pieces.len() - 1).unwrap_or(u32::MAX)
     }
 

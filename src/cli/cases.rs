@@ -60,7 +60,7 @@ struct Case {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expect {
-    /// `store`, `pass`, `bypass`, `denied`, `preflight` or `unknown`.
+    /// `store`, `pass`, `bypass`, `denied`, `preflight`, `steering` or `unknown`.
     cache: Option<String>,
     /// Why: a word.
     reason: Option<String>,

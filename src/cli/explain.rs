@@ -43,7 +43,7 @@ pub struct ExplainArgs {
     /// Field of the origin's answer, 'Name: value'. May be repeated.
     #[arg(long, value_name = "FIELD", value_parser = question::field)]
     response_header: Vec<(HeaderName, HeaderValue)>,
-    /// File with the playlist that the origin answers with.
+    /// File with the playlist or DASH manifest that the origin answers with.
     #[arg(long, value_name = "FILE")]
     playlist: Option<PathBuf>,
     /// Address of the client, for a token that is bound to one.

@@ -3,6 +3,11 @@
 //! What changes the cache goes through the engine's cache state machine ([`HttpCache`]) over the store: a miss or a
 //! stale hit, then a revalidation or a write. Readers never do. What is on disk is looked up here ([`recall`]).
 
+mod announce;
+pub(super) mod change;
+mod guard;
+mod names;
+pub mod playlist;
 mod recall;
 mod select;
 mod stream;
@@ -11,27 +16,33 @@ pub(super) mod write;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RANGE};
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora_cache::{CachePhase, HitStatus, HttpCache};
 
-use super::{Coalescer, Extent, Flight, State};
+use super::{Coalescer, Extent, Flight, State, Unasked};
 use crate::asset::Kind;
 use crate::cache::tags::of_confirmed;
 use crate::cache::validation::{conditional_fields, confirmed_lifetime, merge_confirmed};
-use crate::cache::{Fetched, Held, Policy, RequestDirectives, Standing, Times, Verdict, judge, standing};
+use crate::cache::{
+    Fetched, Held, Policy, RequestDirectives, Said, Standing, Times, Verdict, is_blocking, judge, standing,
+};
 use crate::config::model::{DiskAdmission, Rule};
-use crate::hls::{self, PlaylistFacts};
+use crate::dash::{self, ManifestFacts};
+use crate::hls::{self, Directives, PlaylistFacts};
 use crate::origin::{
     FetchReason, FetchRequest, Framing, OriginError, OriginGroup, OriginResponse, range_field,
 };
+use crate::playlists::succession::Doubt;
+use crate::site::Site;
 use crate::store::content::slice_range;
 use crate::store::object::Lifetime;
 use crate::store::storage::{Admission, Hit, cache_meta};
 use crate::store::tiers::Recalled;
 use crate::store::{Body, Object, Provenance};
+use playlist::Around;
 
 /// Statuses of the origin that a stale object stands in for (RFC 5861 section 4); any other answer is the origin's word.
 const BRIDGED: [u16; 4] = [500, 502, 503, 504];
@@ -39,6 +50,8 @@ const BRIDGED: [u16; 4] = [500, 502, 503, 504];
 /// What is to be fetched.
 #[derive(Clone)]
 pub struct Job {
+    /// Whose object it is.
+    pub site: Arc<Site>,
     /// Where from.
     pub origin: Arc<OriginGroup>,
     /// The site's rules.
@@ -51,8 +64,8 @@ pub struct Job {
     pub keyed: Arc<[HeaderName]>,
     /// What the path names.
     pub kind: Kind,
-    /// Whether it is a request that the origin holds until a playlist has grown (`_HLS_msn`).
-    pub blocking: bool,
+    /// What is asked of a playlist: its origin may hold the request until it has grown.
+    pub directives: Directives,
     /// What is held, and stale.
     pub stale: Option<Arc<Object>>,
     /// Which bytes are asked for.
@@ -68,9 +81,11 @@ pub struct Job {
     /// Whether the site answers for cross-origin sharing itself.
     pub cors: bool,
     /// What the request says of caching, as far as it is obeyed.
-    pub directives: RequestDirectives,
+    pub wishes: RequestDirectives,
     /// Whether the answer is taken as it comes, whatever it varies by: it did so differently each time.
     pub last_try: bool,
+    /// Of a fetch that nobody has asked for: what it takes of their budget.
+    pub ahead: Option<Arc<dyn Unasked>>,
 }
 
 /// Whether the origin is asked to confirm what is held.
@@ -160,6 +175,7 @@ pub(super) struct Answer {
     /// Whether `read` is all of it.
     pub(super) whole: bool,
     playlist: Option<PlaylistFacts>,
+    manifest: Option<ManifestFacts>,
 }
 
 impl Fill<'_> {
@@ -175,15 +191,17 @@ impl Fill<'_> {
             self.flight.publish(State::Varies(object));
             return;
         }
-        if standing(&object.lifetime, &self.job.directives, now) != Standing::Validate {
-            self.flight.publish(State::Recalled(object));
+        if standing(&object.lifetime, &self.job.wishes, now) != Standing::Validate {
+            self.flight.publish(State::Recalled(Arc::clone(&object)));
             self.recall_rest(held).await;
+            self.learn_recalled(&object);
             return;
         }
         if !object.lifetime.is_fresh(now) && object.lifetime.bridges_revalidation(now) {
             self.flight.publish(State::Recalled(Arc::clone(&object)));
         }
         self.recall_rest(held).await;
+        self.learn_recalled(&object);
         self.fetch_or_fail(&mut cache, Some(&object).filter(|object| object.body.is_complete())).await;
     }
 
@@ -214,14 +232,17 @@ impl Fill<'_> {
         let job = Job { stale, ..self.job.clone() };
         let fill = Fill { job: &job, generation, ..*self };
         // Boxed: its state is large.
-        if let Err(failure) = Box::pin(fill.fetch(cache)).await {
-            let bridge = fill.job.stale.as_ref().filter(|_| fill.held_bridges_error()).map(Arc::clone);
-            self.flight.publish_unless_recalled(State::Failed(failure, bridge));
+        let fetched = Box::pin(fill.fetch(cache)).await;
+        if fill.is_watched() {
+            fill.note_failing(fetched.err());
+        }
+        if let Err(failure) = fetched {
+            self.flight.publish_unless_recalled(State::Failed(failure, fill.bridge()));
         }
     }
 
     async fn fetch(&self, cache: &mut HttpCache) -> Result<(), Failure> {
-        if self.job.directives.only_if_cached {
+        if self.job.wishes.only_if_cached {
             return Err(Failure::ONLY_IF_CACHED);
         }
         if let Extent::Slice(head, index) = &self.job.extent {
@@ -246,23 +267,55 @@ impl Fill<'_> {
         if status == StatusCode::NOT_MODIFIED {
             return Err(Failure::UNASKED_304);
         }
-        if BRIDGED.contains(&status.as_u16()) && self.held_bridges_error() {
+        if BRIDGED.contains(&status.as_u16()) && self.bridge().is_some() {
             return Err(Failure { status: status.as_u16(), reason: Failure::ORIGIN_5XX });
         }
-        let answer = self.read_playlist(response).await?;
+        let mut answer = self.read_playlist(response).await?;
         let kind = match answer.playlist {
             Some(facts) if facts.multivariant => Kind::MultivariantPlaylist,
             _ => self.job.kind,
         };
+        self.note_made_here(&answer);
         let framed = answer.response.framing() != Framing::Close;
         let unread = self.job.kind.is_playlist() && status == StatusCode::OK && answer.playlist.is_none();
-        match self.judge(&answer.response.header, kind, answer.playlist, asked) {
-            Verdict::Keep(kept) if framed && !unread => {
+        let said = Said { playlist: answer.playlist, manifest: answer.manifest };
+        let text = answer.read.first().filter(|_| answer.whole).map_or(&[][..], |text| text);
+        let verdict = self.judge(&answer.response.header, kind, (said, text), asked);
+        let is_kept = matches!(verdict, Verdict::Keep(_)) && !unread;
+        if is_kept && !framed && self.is_watched() && self.bridge().is_some() {
+            return Err(self.doubted(Doubt::Unframed));
+        }
+        let is_kept = is_kept && framed;
+        // Of what is kept for others alone: what is one client's own says nothing of what others get.
+        let taken = if is_kept { Some(self.guard(&answer)?) } else { None };
+        // Boxed, as few answers are changed.
+        let changed = Box::pin(self.change(&mut answer, kind, is_kept)).await?;
+        if let Some(text) = answer.read.first().filter(|_| taken.is_none() && answer.playlist.is_some()) {
+            self.learn_keys(text);
+        }
+        match (verdict, taken) {
+            (Verdict::Keep(mut kept), Some(taken)) => {
+                change::tell(changed, &mut kept.header, &answer);
+                let text = answer.playlist.filter(|_| taken.learns).zip(answer.read.first().cloned());
+                if let Some((facts, text)) = &text {
+                    self.learn_names(facts, text);
+                }
+                let fill = Fill { generation: taken.generation, ..*self };
                 // Boxed: its state is large.
-                Box::pin(self.keep_among(cache, *kept, kind, answer)).await
+                let key = Box::pin(fill.keep_among(cache, *kept, kind, answer)).await?;
+                if let Some(((facts, text), key)) = text.zip(key) {
+                    self.learn(facts, &key, &text, taken.anew);
+                }
+                Ok(())
             }
-            Verdict::Keep(kept) => self.pass_among(kept.header, kind, answer).await,
-            Verdict::Pass(header, _) => self.pass_among(*header, kind, answer).await,
+            (Verdict::Keep(mut kept), None) => {
+                change::tell(changed, &mut kept.header, &answer);
+                self.pass_among(kept.header, kind, answer).await
+            }
+            (Verdict::Pass(mut header, _), _) => {
+                change::tell(changed, &mut header, &answer);
+                self.pass_among(*header, kind, answer).await
+            }
         }
     }
 
@@ -274,7 +327,7 @@ impl Fill<'_> {
     ) -> Result<OriginResponse, Failure> {
         let mut headers = self.headers();
         let stale = self.job.stale.as_ref().filter(|_| conditions == Conditions::OfHeld);
-        let conditions = stale.map(|stale| conditional_fields(&stale.header)).unwrap_or_default();
+        let conditions = stale.map(|stale| self.conditions(stale)).unwrap_or_default();
         let reason = if conditions.is_empty() { FetchReason::Miss } else { FetchReason::Revalidate };
         headers.extend(conditions);
         if let Some(index) = slice {
@@ -282,13 +335,27 @@ impl Fill<'_> {
             headers.insert(RANGE, range_field(range.start, range.end.saturating_sub(1)));
         }
         let path_and_query = self.flight.key.target();
-        let request = FetchRequest { method: Method::GET, path_and_query, headers, reason };
-        Ok(self.job.origin.fetch(&request).await?)
+        let request =
+            FetchRequest { method: Method::GET, path_and_query, headers, reason, hold: self.hold() };
+        let mut response = self.send(&request).await?;
+        self.change_header(&mut response.header);
+        Ok(response)
     }
 
-    /// What purges know an object of this fetch by.
+    /// The fields that ask the origin to confirm what is held; none where rules now make another text of it.
+    fn conditions(&self, stale: &Object) -> HeaderMap {
+        match self.changes(stale.kind).id() {
+            None => conditional_fields(&stale.header),
+            Some(changed) => {
+                changed.asked_by(&stale.header).map(|asked| conditional_fields(&asked)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Where an object of this fetch comes from.
     pub(super) fn provenance(&self, tags: Option<Arc<[u64]>>) -> Provenance {
-        Provenance { generation: self.generation, tags: tags.unwrap_or_default() }
+        let ahead = self.job.ahead.as_ref().map(|ahead| ahead.mark());
+        Provenance { generation: self.generation, tags: tags.unwrap_or_default(), ahead }
     }
 
     /// The request's fields that the origin is sent with every fetch of this key.
@@ -314,27 +381,43 @@ impl Fill<'_> {
         headers
     }
 
+    /// Judges an answer; `text` is that of a playlist or manifest that has been read.
     pub(super) fn judge(
         &self,
         header: &ResponseHeader,
         kind: Kind,
-        playlist: Option<PlaylistFacts>,
+        (said, text): (Said, &[u8]),
         asked: SystemTime,
     ) -> Verdict {
         let now = self.coalescer.clock.now();
         let times = Times::of(self.rule(header.status, kind));
+        let around = Around {
+            kind,
+            site: self.flight.key.site(),
+            path: self.path(),
+            is_error: header.status.is_client_error() || header.status.is_server_error(),
+            text,
+        };
+        let reload = self.job.directives.reload;
         judge(&Fetched {
             header,
             kind,
-            playlist,
-            blocking: self.job.blocking,
+            said,
+            blocking: reload.is_some_and(|reload| is_blocking(reload, said.playlist)),
+            stream: around.stream(&self.coalescer.playlists),
             times: &times,
             asked,
             now,
             authorized: self.job.authorization.is_some(),
             keyed_by_it: self.job.keyed.contains(&AUTHORIZATION),
-            no_store: self.job.directives.no_store,
+            no_store: self.job.wishes.no_store,
         })
+    }
+
+    /// The path asked for.
+    pub(super) fn path(&self) -> &str {
+        let target = self.flight.key.target();
+        target.split('?').next().unwrap_or(target)
     }
 
     /// Whether the disk keeps an answer: by rule, and only if it is fresh for long enough to be worth it.
@@ -349,45 +432,35 @@ impl Fill<'_> {
 
     /// The rule that applies to an answer of this status and kind.
     pub(super) fn rule(&self, status: StatusCode, kind: Kind) -> Option<&Rule> {
-        let target = self.flight.key.target();
-        let path = target.split('?').next().unwrap_or(target);
-        Policy::new(&self.job.rules, &self.job.held, path, kind).for_answer(status.as_u16(), kind)
+        Policy::new(&self.job.rules, &self.job.held, self.path(), kind).for_answer(status.as_u16(), kind)
     }
 
-    fn held_bridges_error(&self) -> bool {
+    /// Whether a failure of it is remembered, and anything that is held of it stands in.
+    fn is_watched(&self) -> bool {
+        self.job.kind.is_playlist() || self.job.kind == Kind::Manifest
+    }
+
+    /// What may be served because the origin fails.
+    fn bridge(&self) -> Option<Arc<Object>> {
         let now = self.coalescer.clock.now();
-        self.job.stale.as_ref().is_some_and(|stale| stale.lifetime.bridges_error(now))
+        let stale = self.job.stale.as_ref();
+        if self.is_watched() {
+            return self.coalescer.stand_in_for(&self.flight.key, stale);
+        }
+        stale.filter(|stale| stale.lifetime.bridges_error(now)).map(Arc::clone)
     }
 
-    /// Reads a playlist whole, for its facts. One that is none never replaces a good one; without a good one to keep,
-    /// what the origin sent is passed on.
-    async fn read_playlist(&self, mut response: OriginResponse) -> Result<Answer, Failure> {
-        let mut answer_read = Vec::new();
-        if !self.job.kind.is_playlist() || response.header.status != StatusCode::OK {
-            return Ok(Answer { response, read: answer_read, whole: false, playlist: None });
+    /// Remembers that the origin fails, or that it does not any more. Of a playlist that was never good it is not known
+    /// how long that may be; and what the origin says to one client's credentials is no word for others.
+    fn note_failing(&self, failure: Option<Failure>) {
+        let own = [Failure::ONLY_IF_CACHED, Failure::NO_MEMORY, Failure::INTERNAL];
+        let is_said =
+            |failure: &Failure| *failure == Failure::BAD_PLAYLIST || failure.reason == Failure::ORIGIN_5XX;
+        let is_of_client = |failure: &Failure| self.job.authorization.is_some() && is_said(failure);
+        let counts = |failure: &Failure| !own.contains(failure) && !is_of_client(failure) && self.has_good();
+        if failure.is_none_or(|failure| counts(&failure)) {
+            self.coalescer.note_failing(&self.flight.key, self.flight.slot, failure);
         }
-        let mut len = 0;
-        while let Some(data) = response.chunk().await? {
-            len += data.len() as u64;
-            answer_read.push(data);
-            if len > self.coalescer.limits.playlist {
-                tracing::warn!(key = %self.flight.key.text, "playlist longer than limits.playlist is passed on unread");
-                return Ok(Answer { response, read: answer_read, whole: false, playlist: None });
-            }
-        }
-        let mut text = BytesMut::new();
-        answer_read.iter().for_each(|data| text.extend_from_slice(data));
-        let playlist = match hls::read::read(&text) {
-            Ok(facts) => Some(facts),
-            Err(error) => {
-                tracing::warn!(key = %self.flight.key.text, %error, "origin sent a broken playlist");
-                if self.held_bridges_error() {
-                    return Err(Failure::BAD_PLAYLIST);
-                }
-                None
-            }
-        };
-        Ok(Answer { response, read: vec![text.freeze()], whole: true, playlist })
     }
 
     /// The origin confirmed what is held (RFC 9111 section 4.3.4): its body stays, its times are new.
@@ -399,9 +472,12 @@ impl Fill<'_> {
         asked: SystemTime,
     ) -> Result<(), Failure> {
         let merged = merge_confirmed(&stale.header, received);
-        let playlist = stale.kind.is_playlist().then(|| facts_of(stale.body.as_whole()?)).flatten();
+        let text = self.is_watched().then(|| text_of(stale.body.as_whole()?)).flatten().unwrap_or_default();
+        let playlist = stale.kind.is_playlist().then(|| hls::read::read(&text).ok()).flatten();
+        let manifest = (stale.kind == Kind::Manifest).then(|| dash::facts(&text)).flatten();
         let held_tags = &stale.provenance.tags;
-        let (header, lifetime, tags, kept) = match self.judge(&merged, stale.kind, playlist, asked) {
+        let said = Said { playlist, manifest };
+        let (header, lifetime, tags, kept) = match self.judge(&merged, stale.kind, (said, &text), asked) {
             Verdict::Keep(kept) => {
                 let by_rule = self.rule(merged.status, stale.kind).is_some_and(|rule| rule.ttl.is_some());
                 let now = self.coalescer.clock.now();
@@ -416,7 +492,8 @@ impl Fill<'_> {
             }
         };
         // What was purged before it was asked is good again.
-        let provenance = Provenance { generation: self.generation, tags };
+        let ahead = stale.provenance.ahead.clone();
+        let provenance = Provenance { generation: self.generation, tags, ahead };
         // Another fetch may have put another version there meanwhile: its body is not what the origin has confirmed.
         let key = &self.flight.key;
         let held = self.coalescer.store.get(key.hash, &key.text);
@@ -432,6 +509,9 @@ impl Fill<'_> {
         } else if !kept {
             self.forget_unkept();
         }
+        if kept {
+            self.learn_confirmed(&stale.body, playlist);
+        }
         let key = self.flight.key.clone();
         let object = Arc::new(Object {
             provenance,
@@ -441,6 +521,10 @@ impl Fill<'_> {
             ..Object::new(key, stale.kind, *header, lifetime, stale.body.clone())
         });
         self.flight.publish(if kept { State::Confirmed(object) } else { State::Unshared(object) });
+        if let Some(facts) = playlist.filter(|_| kept) {
+            self.note_confirmed();
+            self.learn(facts, &self.flight.key, &text, false);
+        }
         Ok(())
     }
 }
@@ -459,8 +543,12 @@ impl Answer {
     }
 }
 
+/// The text of a complete playlist or manifest.
+fn text_of(body: &Body) -> Option<Vec<u8>> {
+    Some(body.chunks()?.concat())
+}
+
 /// What a complete playlist says.
 fn facts_of(body: &Body) -> Option<PlaylistFacts> {
-    let text: Vec<u8> = body.chunks()?.concat();
-    hls::read::read(&text).ok()
+    hls::read::read(&text_of(body)?).ok()
 }

@@ -26,6 +26,7 @@ use super::{Coalescer, Flight, Joined, State, is_remembered};
 use crate::asset::Kind;
 use crate::cache::{CONTENT_DIGESTS, Kept, RequestDirectives, Verdict};
 use crate::config::model::DiskAdmission;
+use crate::hls::Directives;
 use crate::key::{Key, slice_key};
 use crate::origin::{ContentRange, FetchReason, FetchRequest, Framing, OriginResponse, range_field};
 use crate::store::content::slice_range;
@@ -112,7 +113,7 @@ impl SliceSource for Source {
 
     async fn fetch(&self, index: u64) -> Result<Arc<Body>, BodyError> {
         let key = self.key(index);
-        let joined = if self.job.directives.only_if_cached {
+        let joined = if self.job.wishes.only_if_cached {
             // Not joined by readers who may have the origin asked.
             Joined::Flight(self.coalescer.fetch_alone(key.clone(), self.job(index)))
         } else {
@@ -120,7 +121,7 @@ impl SliceSource for Source {
         };
         let object = match joined {
             Joined::Landed(object) => object,
-            Joined::Full => return Err(BodyError::Broken),
+            Joined::Full | Joined::Failing(_) => return Err(BodyError::Broken),
             Joined::Flight(ticket) => match ticket.answer(Some(self.coalescer.limits.coalesce_wait)).await {
                 Some(State::Answered(object) | State::Recalled(object)) => object,
                 Some(_) => return Err(BodyError::Broken),
@@ -134,17 +135,17 @@ impl SliceSource for Source {
     }
 
     fn held_only(&self) -> Arc<dyn SliceSource> {
-        let directives = RequestDirectives { only_if_cached: true, ..RequestDirectives::default() };
+        let wishes = RequestDirectives { only_if_cached: true, ..RequestDirectives::default() };
         Arc::new(Source {
             coalescer: Arc::clone(&self.coalescer),
             head: Arc::clone(&self.head),
             hash: self.hash,
-            job: Job { directives, ..self.job.clone() },
+            job: Job { wishes, ..self.job.clone() },
         })
     }
 
     fn fetch_ahead(&self, index: u64) {
-        if !self.job.directives.only_if_cached && self.held(index).is_none() {
+        if !self.job.wishes.only_if_cached && self.held(index).is_none() {
             let key = self.key(index);
             self.coalescer.refresh(&key, false, || self.job(index));
         }
@@ -204,7 +205,9 @@ impl Fill<'_> {
         };
         let kind = self.job.kind;
         let shared = kind != Kind::Key && !self.coalescer.is_uncacheable(self.flight.slot);
-        (shared && !kind.is_playlist() && !self.job.blocking && self.may_slice()).then_some(index)
+        let whole = kind.is_playlist() || self.job.directives.reload.is_some();
+        // What is changed is read whole.
+        (shared && !whole && self.may_slice() && self.changes(kind).id().is_none()).then_some(index)
     }
 
     /// Fetches an object that is not held, or held in slices and stale, by a range. Some: the answer of the whole
@@ -231,7 +234,7 @@ impl Fill<'_> {
             if part.bytes() == part.total {
                 return Ok(Some(response));
             }
-            let judged = self.judge(&response.header, self.job.kind, None, asked);
+            let judged = self.judge(&response.header, self.job.kind, Default::default(), asked);
             let version = Version::of(&response.header.headers, part.total, self.coalescer.clock.now());
             let here = self.is_kept_here(&response.header.headers);
             if let (Verdict::Keep(kept), Some(version), true) = (judged, version, here) {
@@ -279,6 +282,8 @@ impl Fill<'_> {
         let held = self.job.stale.as_ref().and_then(|stale| stale.body.as_sliced());
         let version = version.begin_epoch(held.map(|held| held.version()));
         let len = version.len;
+        let range = slice_range(index, len);
+        self.count_ahead(range.end - range.start, true)?;
         // A static name and a number.
         let _ = header.insert_header(CONTENT_LENGTH, len);
         let hash = version.hash();
@@ -297,7 +302,6 @@ impl Fill<'_> {
         self.flight.publish(State::Answered(Arc::clone(&object)));
         if let Some(landing) = landing {
             let fill = Fill { flight: &landing.flight, ..*self };
-            let range = slice_range(index, len);
             if let Err(failure) = fill.write_slice(response, range.end - range.start).await {
                 landing.flight.publish(State::Failed(failure, None));
             }
@@ -321,11 +325,12 @@ impl Fill<'_> {
             hash: version.hash(),
             head: Arc::new(Head { key, version: version.clone() }),
             job: Job {
-                blocking: false,
+                directives: Directives::default(),
                 stale: None,
                 extent: Extent::Whole,
                 authorization: None,
-                directives: RequestDirectives::default(),
+                wishes: RequestDirectives::default(),
+                ahead: None,
                 ..self.job.clone()
             },
         };
@@ -339,8 +344,8 @@ impl Fill<'_> {
         headers.insert(RANGE, range_field(range.start, range.end.saturating_sub(1)));
         headers.insert(IF_RANGE, head.version.validator.clone());
         let path_and_query = self.flight.key.target();
-        let request =
-            FetchRequest { method: Method::GET, path_and_query, headers, reason: FetchReason::Miss };
+        let reason = FetchReason::Miss;
+        let request = FetchRequest { method: Method::GET, path_and_query, headers, reason, hold: None };
         let response = self.job.origin.fetch(&request).await?;
         let status = response.header.status;
         if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
@@ -398,6 +403,9 @@ impl Fill<'_> {
         }
         // The flight stays until the disk has the slice: it may leave memory meanwhile, and is not to be fetched twice.
         self.finish_write(&mut cache).await;
+        if object.body.is_complete() {
+            self.note_held_ahead(len);
+        }
         self.coalescer.store.admit_to_disk(&object, disk).await;
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! Made by [`super::load`] from a file; read by every station. Nothing here is validated again at run time.
 
+mod playlist;
+mod steering;
 mod token;
 
 use std::net::SocketAddr;
@@ -17,6 +19,11 @@ use wildmatch::WildMatch;
 
 use crate::asset::Kind;
 
+pub use playlist::{
+    BoundsByClaim, ClaimValue, HostChange, OrderBy, PlaylistChanges, VariantBounds, VariantChoice,
+    VariantOrder,
+};
+pub use steering::{Overload, Pathway, Replacement, Steering, SteeringTag};
 pub use token::{
     Carry, Entitlement, FleetAway, KeyKind, SESSION_NAME_DEFAULT, Session, Statuses, TOKEN_KEYS_MAX,
     TOKEN_NAMES_MAX, TokenBind, TokenFormat, TokenKey, TokenPlace, TokenPolicy,
@@ -45,6 +52,8 @@ pub struct Config {
     pub origins: Vec<Origin>,
     /// Token policies; sites refer to them by place.
     pub tokens: Vec<TokenPolicy>,
+    /// Content steering; sites refer to it by place.
+    pub steering: Vec<Steering>,
     /// Sites, in the order of the file.
     pub sites: Vec<Site>,
 }
@@ -59,6 +68,8 @@ impl Config {
 /// `[server]`
 #[derive(Clone, Debug)]
 pub struct Server {
+    /// The node's name. None: it has none of its own.
+    pub name: Option<String>,
     /// Plaintext listeners. Port 0 lets the system choose.
     pub http: Vec<SocketAddr>,
     /// TLS listeners.
@@ -81,6 +92,8 @@ pub struct Server {
     pub idle_timeout: Duration,
     /// How long one write towards a client may take.
     pub write_timeout: Duration,
+    /// How long a node that is told to stop goes on accepting, not ready.
+    pub drain_delay: Duration,
     /// How long a stopping node waits for its connections to end.
     pub drain_timeout: Duration,
 }
@@ -166,6 +179,22 @@ pub struct Limits {
     pub replays: usize,
     /// Subjects whose streams are counted; while there are as many, a further one's are not limited.
     pub stream_subjects: usize,
+    /// Playlists whose state is remembered.
+    pub playlists: usize,
+    /// Assets that playlists have named, remembered.
+    pub named_assets: usize,
+    /// Requests held until a playlist grows, of all clients; a further one is answered 503.
+    pub parked: usize,
+    /// The same of one client address.
+    pub parked_per_client: usize,
+    /// Fetches ahead of the first request under way at once.
+    pub prefetch_requests: usize,
+    /// Bytes of them that are under way.
+    pub prefetch_bytes: u64,
+    /// Requests for keys that one client may make in a minute.
+    pub key_requests: u32,
+    /// Clients whose requests for keys are counted.
+    pub key_clients: usize,
 }
 
 /// `[log]`
@@ -359,6 +388,8 @@ pub struct Site {
     pub origin: usize,
     /// Place of its token policy in [`Config::tokens`].
     pub token: Option<usize>,
+    /// Place of its content steering in [`Config::steering`].
+    pub steering: Option<usize>,
     /// Cross-origin sharing.
     pub cors: Option<Cors>,
     /// Methods it takes.
@@ -467,12 +498,74 @@ pub struct Rule {
     pub headers: HeaderChanges,
     /// Bytes of memory that its objects may take, where they are keyed by user. None: it is not keyed by user.
     pub quota: Option<u64>,
+    /// What its paths count as. Then it has no condition but `path`.
+    pub classify: Option<Kind>,
+    /// Who holds reloads, and who makes delta updates.
+    pub low_latency: LowLatency,
+    /// What is fetched ahead.
+    pub prefetch: Prefetch,
+    /// Whether a playlist that goes back is kept from taking a good one's place, and a restart purges. What cannot be read
+    /// never takes it.
+    pub guard: bool,
+    /// What is changed in playlists and manifests before they are kept.
+    pub playlist: PlaylistChanges,
+    /// Whether answers tell players what the edge knows (CTA-5006).
+    pub cmsd: bool,
+    /// What multivariant playlists and manifests are told of steering.
+    pub steering: Option<SteeringTag>,
+}
+
+/// `low_latency` of a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LowLatency {
+    /// Who holds a blocking reload.
+    pub reload: By,
+    /// Who makes delta updates.
+    pub delta: By,
+    /// What a reload gets that has been held until its deadline.
+    pub late: Late,
+}
+
+/// Who does something for players.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// The origin, or nobody.
+    #[default]
+    Origin,
+    /// This node, where the origin does not.
+    Edge,
+}
+
+/// What a reload gets that has been held until its deadline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Late {
+    /// 503 (RFC 8216bis section 6.2.5.2).
+    #[default]
+    Error,
+    /// The playlist as it is.
+    Stale,
+}
+
+/// What is fetched ahead of the first request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Prefetch {
+    /// Segments that a refreshed playlist lists for the first time, and their parts.
+    pub segments: bool,
+    /// What it hints at (`EXT-X-PRELOAD-HINT`).
+    pub hints: bool,
+    /// What players announce by CMCD (`nor`, `nrr`).
+    pub cmcd: bool,
 }
 
 impl Rule {
     /// Whether it asks something of the request beside path and kind.
     pub fn is_conditional(&self) -> bool {
         !self.methods.is_empty() || self.request_headers.is_some()
+    }
+
+    /// Whether it is for this path (normal form).
+    pub fn is_path_of(&self, path: &str) -> bool {
+        self.path.as_ref().is_none_or(|glob| glob.matches(path))
     }
 }
 

@@ -6,8 +6,10 @@
 mod fleet;
 mod geo;
 mod origin;
+mod playlist;
 mod purge;
 mod site;
+mod steering;
 mod token;
 mod values;
 
@@ -19,8 +21,12 @@ use serde::{Deserialize, Serialize};
 pub(super) use fleet::{Fleet, Revocation};
 pub(super) use geo::Geo;
 pub(super) use origin::{Health, Origin, OriginTimeouts};
+pub(super) use playlist::{Bounds, ByClaim, Order, Playlist, Variants};
 pub(super) use purge::{HookKey, Purge, PurgeHook};
-pub(super) use site::{Coding, Cors, DiskAdmission, HeaderChanges, Key, Quota, Rule, Site};
+pub(super) use site::{
+    By, Coding, Cors, DiskAdmission, HeaderChanges, Key, Late, LowLatency, Prefetch, Quota, Rule, Site,
+};
+pub(super) use steering::{Overload, Pathway, Steered, Steering};
 pub(super) use token::{
     Bind, Carry, FleetAway, Replay, Session, SessionBinding, SessionScope, TokenKey, TokenPlace, TokenPolicy,
     UnknownPlace,
@@ -63,6 +69,10 @@ pub(super) struct File {
     /// policy answers everybody.
     #[serde(default)]
     pub(super) token: BTreeMap<String, TokenPolicy>,
+    /// Content steering (RFC 8216bis section 7, ETSI TS 103 998), by name: letters, digits, `-` and `_`. Sites refer to it by
+    /// name; it tells players from which of several networks to fetch.
+    #[serde(default)]
+    pub(super) steering: BTreeMap<String, Steering>,
     /// Sites: which host names are answered, from which origin, under which rules. The site whose pattern names the
     /// host exactly wins, then the longest `*.` pattern, then `*`.
     #[serde(default)]
@@ -73,6 +83,9 @@ pub(super) struct File {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Server {
+    /// The node's name, in `CMSD-Dynamic`, after `forebay-`: up to 64 letters, digits, `.`, `-` and `_`. Without it that is `forebay`.
+    #[schemars(example = "edge-1")]
+    pub(super) name: Option<String>,
     /// Plaintext listeners, `ADDRESS:PORT` each. Port 0 lets the system choose. `[::]:80` takes IPv4 too where the
     /// system allows it.
     #[schemars(example = ["127.0.0.1:8080"])]
@@ -106,6 +119,9 @@ pub(super) struct Server {
     /// How long one write towards a client, of up to 512KiB, may take: the default cuts off readers slower than about
     /// 140 kbit/s. 1ms to 1h.
     pub(super) write_timeout: Duration,
+    /// How long a node that is told to stop goes on as before but says that it is not ready (`/readyz`, steering manifests), so that
+    /// load balancers and players go elsewhere before it accepts no more. 0s to 1h.
+    pub(super) drain_delay: Duration,
     /// How long a stopping node waits for its connections to end; `"0s"` does not wait. Up to 1d.
     pub(super) drain_timeout: Duration,
 }
@@ -113,6 +129,7 @@ pub(super) struct Server {
 impl Default for Server {
     fn default() -> Server {
         Server {
+            name: None,
             http: Vec::new(),
             https: Vec::new(),
             admin: None,
@@ -124,6 +141,7 @@ impl Default for Server {
             request_timeout: Duration::new("10s"),
             idle_timeout: Duration::new("60s"),
             write_timeout: Duration::new("30s"),
+            drain_delay: Duration::new("0s"),
             drain_timeout: Duration::new("30s"),
         }
     }
@@ -223,7 +241,7 @@ pub(super) struct Limits {
     /// `store.memory`; where the default is more than that, it is that quarter.
     pub(super) window: Size,
     /// How long a request waits for another request's fetch to answer; then it gets a stale copy where one may be used,
-    /// else 504. 100ms to 30s.
+    /// else 504. A request that is held until a playlist grows has its own deadline. 100ms to 30s.
     pub(super) coalesce_wait: Duration,
     /// Requests that wait for one fetch at once; further ones are answered 503.
     #[schemars(range(min = 1, max = 10_000_000))]
@@ -259,6 +277,35 @@ pub(super) struct Limits {
     /// 150 bytes each.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(super) stream_subjects: u32,
+    /// Playlists whose state is remembered: how far they go, when they last grew. About 500 bytes each, and the variables of
+    /// their multivariant playlist, 4 KiB at most. One beyond them takes the place of the one that has not been asked for for
+    /// longest.
+    #[schemars(range(min = 64, max = 10_000_000))]
+    pub(super) playlists: u32,
+    /// Assets that playlists have named, remembered with their kind, so that they count as what they are whatever their
+    /// extension. About 60 bytes each; one beyond them takes another's place.
+    #[schemars(range(min = 64, max = 100_000_000))]
+    pub(super) named_assets: u32,
+    /// Requests that are held until a playlist grows (`_HLS_msn`), of all clients; a further one is answered 503.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) parked: u32,
+    /// The same of one client address.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub(super) parked_per_client: u32,
+    /// Fetches ahead of the first request under way at once.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(super) prefetch_requests: u32,
+    /// Bytes of them that are under way; what there is no room for is not begun, or given up unless a viewer has joined.
+    /// 1MiB to half of `store.memory`; where the default is more than that, it is that half.
+    pub(super) prefetch_bytes: Size,
+    /// Requests for keys and licences that one client may make in a minute: a session where a token says one, else an
+    /// address (of IPv6, a network of 64 bits). A further one is answered 429.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) key_requests: u32,
+    /// Clients whose requests for keys are counted; beyond them, one that has been silent for longest counts anew. About 100
+    /// bytes each.
+    #[schemars(range(min = 64, max = 10_000_000))]
+    pub(super) key_clients: u32,
 }
 
 impl Default for Limits {
@@ -281,6 +328,14 @@ impl Default for Limits {
             revocations: 100_000,
             replays: 1_000_000,
             stream_subjects: 100_000,
+            playlists: 16_384,
+            named_assets: 262_144,
+            parked: 200_000,
+            parked_per_client: 1024,
+            prefetch_requests: 16,
+            prefetch_bytes: Size::new("64MiB"),
+            key_requests: 120,
+            key_clients: 65_536,
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod page;
 
+use std::borrow::Cow;
+
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
@@ -75,6 +77,12 @@ fn simplify(schema: &mut Value) {
     }
 }
 
+/// A key as it is written: quoted where it is not of letters, digits, `-` and `_` alone.
+fn toml_key(name: &str) -> Cow<'_, str> {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if name.bytes().all(is_bare) { Cow::Borrowed(name) } else { Cow::Owned(format!("\"{name}\"")) }
+}
+
 /// A value as TOML, on one line.
 pub(super) fn toml_value(value: &Value) -> String {
     match value {
@@ -85,7 +93,7 @@ pub(super) fn toml_value(value: &Value) -> String {
             // What is not given has no value to show.
             let members = members.iter().filter(|(_, value)| !value.is_null());
             let members: Vec<_> =
-                members.map(|(name, value)| format!("{name} = {}", toml_value(value))).collect();
+                members.map(|(name, value)| format!("{} = {}", toml_key(name), toml_value(value))).collect();
             format!("{{ {} }}", members.join(", "))
         }
         other => other.to_string(),

@@ -9,6 +9,7 @@ mod origin;
 mod purge;
 mod server;
 mod site;
+mod steering;
 mod token;
 
 use std::collections::BTreeMap;
@@ -40,8 +41,12 @@ pub(super) fn resolve(file: &raw::File, report: &mut Report) -> Config {
     let tokens = file.token.iter().map(|(name, token)| token::policy(report, name, token, &places));
     let tokens: Vec<_> = tokens.collect();
     fleet::policies(report, file);
-    let sites = site::sites(report, file, &site::Around { memory: store.memory, tokens: &tokens });
-    Config { server, store, limits, log, purge, revocation, fleet, geo, origins, tokens, sites }
+    let steering = file.steering.iter();
+    let steering = steering.map(|(name, raw)| steering::steering(report, name, raw, limits.connections));
+    let steering: Vec<_> = steering.collect();
+    let around = site::Around { memory: store.memory, tokens: &tokens, steering: &steering };
+    let sites = site::sites(report, file, &around);
+    Config { server, store, limits, log, purge, revocation, fleet, geo, origins, tokens, steering, sites }
 }
 
 /// Reads a duration in a range, ends included.

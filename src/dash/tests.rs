@@ -124,3 +124,42 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn a_manifest_tells_whether_and_when_it_changes() {
+    let facts = |attributes: &str| {
+        facts(format!("<?xml version=\"1.0\"?><MPD {attributes}><Period/></MPD>").as_bytes())
+    };
+    let changes = |seconds| {
+        Some(ManifestFacts {
+            dynamic: true,
+            update_period: Some(std::time::Duration::from_secs_f64(seconds)),
+        })
+    };
+    let never = Some(ManifestFacts { dynamic: false, update_period: None });
+    for (attributes, expected) in [
+        ("type=\"dynamic\" minimumUpdatePeriod=\"PT2S\"", changes(2.0)),
+        ("minimumUpdatePeriod='PT1.5S' type='dynamic'", changes(1.5)),
+        ("type=\"dynamic\" minimumUpdatePeriod=\"P0DT0H1M2.5S\"", changes(62.5)),
+        ("type=\"dynamic\" minimumUpdatePeriod=\"PT0S\"", changes(1.0)),
+        ("type=\"dynamic\" minimumUpdatePeriod=\"P1D\"", changes(3600.0)),
+        ("type=\"dynamic\"", Some(ManifestFacts { dynamic: true, update_period: None })),
+        ("type=\"static\" minimumUpdatePeriod=\"PT2S\"", never),
+        ("", never),
+    ] {
+        assert_eq!(facts(attributes), expected, "{attributes}");
+    }
+    for period in ["", "P", "PT", "2S", "PT-2S", "PTS", "PT2", "P1Y", "PT2S3M", "PT1e3S", "PTinfS"] {
+        let facts = facts(&format!("type=\"dynamic\" minimumUpdatePeriod=\"{period}\"")).unwrap();
+        assert_eq!(facts.update_period, None, "{period}");
+    }
+}
+
+#[test]
+fn what_is_no_manifest_says_nothing() {
+    for text in [&b""[..], b"<html></html>", b"<MPD", b"<MPD><Period>", b"<MPD></MPD><MPD/>", b"\xff", b"MPD"]
+    {
+        assert_eq!(facts(text), None, "{}", String::from_utf8_lossy(text));
+    }
+    assert!(facts(b"<dash:MPD xmlns:dash='urn:mpeg:dash:schema:mpd:2011'/>").is_some());
+}

@@ -5,6 +5,8 @@
 //! its own: it has a tag of its own and no dates to compare, is sent whole and in no content coding, and no shared cache
 //! may keep it.
 //!
+//! Parameters that a rule drops from what is kept (`drop_parameters`) are given back in the same way, each viewer's own.
+//!
 //! Rewritten are playlists and manifests of status 200, up to `limits.playlist`, that their origin has not encoded; one
 //! that is not kept is read to its end first. `no-transform` of an origin does not stand against it: the token is the site's own, and
 //! nothing the playlist names could be had without.
@@ -34,6 +36,9 @@ use crate::store::{Body, BodyError, Object, Store};
 /// Digits in the tag of a rewritten text: those of a 64-bit hash of its token.
 const TAG_DIGITS: usize = 16;
 
+/// Bytes of a parameter's value that a viewer gets back in every URI; a longer one is left out.
+pub const GIVEN_BYTES_MAX: usize = 512;
+
 /// Cookies that one answer sets.
 pub const COOKIES_MAX: usize = 4;
 
@@ -52,6 +57,8 @@ pub struct Bearer<'a> {
     pub terms: Terms<'a>,
     /// What is inserted, as [`token_text`] makes it.
     pub token: &'a str,
+    /// The parameter beside a token in the path ([`Form::PathAndQuery`]).
+    pub query: &'a str,
     /// Whether relative URIs inherit the token from the URL that was requested.
     pub inherits: bool,
     /// The host that was asked, without port.
@@ -64,6 +71,7 @@ pub struct Rewritten {
     kept: Arc<Kept>,
     form: Form,
     token: String,
+    query: String,
     inherits: bool,
     host: String,
 }
@@ -99,6 +107,21 @@ pub fn token_text(form: Form, name: &str, token: &str) -> String {
     text.push('=');
     push_encoded(&mut text, token, may_stand);
     text
+}
+
+/// Appends `NAME=VALUE`, behind `&` where something stands there: what a viewer gives for itself, as it was received but for
+/// bytes that may not stand in every URI as they are. Nothing for a value of more than [`GIVEN_BYTES_MAX`].
+pub fn push_given(text: &mut String, name: &str, value: &str) {
+    if value.len() > GIVEN_BYTES_MAX {
+        return;
+    }
+    let stays = |byte| may_stand(byte) || matches!(byte, b'%' | b'+');
+    if !text.is_empty() {
+        text.push('&');
+    }
+    push_encoded(text, name, stays);
+    text.push('=');
+    push_encoded(text, value, stays);
 }
 
 /// Whether a byte may stand in a path, in a query, in a quoted string of HLS and in an XML attribute as it is, and in
@@ -159,11 +182,12 @@ impl Carrier {
             }
         };
         Ok(kept.and_then(|kept| {
-            let viewer = Viewer { token: "", inherits: bearer.inherits, host: bearer.host };
+            let viewer = Viewer { token: "", query: "", inherits: bearer.inherits, host: bearer.host };
             let host = if kept.split.asks_host() { bearer.host.to_owned() } else { String::new() };
             kept.split.touches(&viewer).then(|| Rewritten {
                 form: bearer.terms.form,
                 token: in_syntax(bearer.token, syntax),
+                query: in_syntax(bearer.query, syntax),
                 inherits: bearer.inherits,
                 host,
                 kept,
@@ -271,7 +295,7 @@ impl Rewritten {
                 _ => {
                     let start = out.len();
                     out.extend_from_slice(edit.head.as_bytes());
-                    out.extend_from_slice(viewer.token.as_bytes());
+                    out.extend_from_slice(edit.text.as_bytes());
                     out.extend_from_slice(edit.tail.as_bytes());
                     last = Some((edit.piece, start..out.len()));
                 }
@@ -286,6 +310,7 @@ impl Rewritten {
     /// The entity tag of the representation: another one for each token and form, since the bytes differ.
     pub fn tag<'t>(&self, tag: &'t HeaderValue) -> Cow<'t, HeaderValue> {
         let how = u64::from(self.form as u8) << 1 | u64::from(self.inherits);
+        let how = if self.query.is_empty() { how } else { xxh3_64_with_seed(self.query.as_bytes(), how) };
         let mut digits = [0; TAG_DIGITS];
         // So many digits are what eight bytes take.
         let _ =
@@ -294,7 +319,7 @@ impl Rewritten {
     }
 
     fn viewer(&self) -> Viewer<'_> {
-        Viewer { token: &self.token, inherits: self.inherits, host: &self.host }
+        Viewer { token: &self.token, query: &self.query, inherits: self.inherits, host: &self.host }
     }
 }
 

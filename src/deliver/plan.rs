@@ -5,7 +5,9 @@
 //! evaluates all preconditions, `If-Match` and `If-Unmodified-Since` included, which a cache in between may ignore.
 //!
 //! While a body grows whose length nobody has told, a range is answered once it is certain:
-//! - `bytes=A-B` when byte B is here, as `bytes A-B/*`; when the end comes first, by the length that is known then.
+//! - `bytes=A-B` when byte B is here, as `bytes A-B/*`; when the end comes first, by the length that is known then. Where a
+//!   playlist has named bytes up to B (RFC 8216bis sections 4.4.4.2 and 4.4.4.9), when byte A is here, and the bytes as they
+//!   come; should the body end before B, the transfer breaks off.
 //! - `bytes=A-9007199254740991` when byte A is here, as `bytes A-9007199254740991/*`, for as long as bytes come: by that
 //!   position the client says that it knows of RFC 8673, and only then may an answer promise bytes nobody has seen.
 //! - `bytes=0-` at once, by the whole: to ignore `Range` is always right (section 14.2), and nothing waits.
@@ -70,6 +72,8 @@ pub struct Untold(u64);
 pub struct Terms {
     /// Ranges that a request may ask for (`limits.ranges`).
     pub ranges_max: usize,
+    /// Bytes of the object that playlists have named.
+    pub named: u64,
     /// Where boundaries come from.
     pub boundary: fn() -> Option<Boundary>,
 }
@@ -161,9 +165,10 @@ fn growing_part(field: &str, object: &Object, terms: &Terms) -> Result<Plan, Unt
         [Spec::From(0)] => return Ok(Plan::Whole),
         [Spec::Bounded(start, VERY_LARGE_LAST)] if start < here => return Ok(Plan::Onward { start }),
         [Spec::Bounded(start, VERY_LARGE_LAST)] => start.saturating_add(1),
-        [Spec::Bounded(start, last)] if last < here => {
+        [Spec::Bounded(start, last)] if last < here || (start < here && last < terms.named) => {
             return Ok(Plan::Part { start, end: last.saturating_add(1), len: None });
         }
+        [Spec::Bounded(start, last)] if last < terms.named => start.saturating_add(1),
         [Spec::Bounded(_, last)] => last.saturating_add(1),
         _ => u64::MAX,
     };

@@ -25,7 +25,7 @@ pub struct Question {
     pub status: StatusCode,
     /// Fields of the answer.
     pub response_headers: HeaderMap,
-    /// Body of the answer, where it is a playlist.
+    /// Body of the answer, where it is a playlist or a DASH manifest.
     pub playlist: Option<Vec<u8>>,
 }
 

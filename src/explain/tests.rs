@@ -137,6 +137,23 @@ fn a_playlist_is_told_by_its_text() {
 }
 
 #[test]
+fn a_reload_that_is_not_satisfied_and_a_manifest_are_told_as_the_node_keeps_them() {
+    let with = |url: &str, status: u16, text: &str| {
+        let mut question = answered(url, status, &[]);
+        question.playlist = Some(text.as_bytes().to_vec());
+        answer(&told(&question)).ttl_seconds
+    };
+    let reload = |msn: u64| format!("http://live.example.com/a.m3u8?_HLS_msn={msn}");
+    let live = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:6,\n1.ts\n";
+    assert_eq!(with(&reload(7), 200, live), Some(36.0));
+    assert_eq!(with(&reload(8), 200, live), Some(3.0));
+    let manifest = "http://live.example.com/a.mpd";
+    assert_eq!(with(manifest, 200, "<MPD type='dynamic' minimumUpdatePeriod='PT3S'/>"), Some(1.5));
+    assert_eq!(with(manifest, 200, "<MPD/>"), Some(3600.0));
+    assert_eq!(with(manifest, 200, "<html/>"), Some(5.0));
+}
+
+#[test]
 fn what_is_not_kept_is_told_with_the_reason() {
     let told_of = |url: &str, fields: &[(&'static str, &str)]| {
         let told = told(&answered(url, 200, fields));
@@ -145,7 +162,7 @@ fn what_is_not_kept_is_told_with_the_reason() {
     let url = "http://live.example.com/a.json";
     assert_eq!(told_of(url, &[("cache-control", "no-store")]), ("pass", "no_store"));
     assert_eq!(told_of(url, &[("set-cookie", "a=1")]), ("pass", "set_cookie"));
-    assert_eq!(told_of("http://live.example.com/a.key", &[]), ("pass", "kind"));
+    assert_eq!(told_of("http://live.example.com/a.key", &[]), ("bypass", "kind"));
     assert_eq!(told_of("http://live.example.com/api/me?x=1", &[]), ("bypass", "rule"));
 }
 
@@ -166,6 +183,48 @@ fn refusals_are_those_of_the_node() {
     preflight.headers.append("origin", "https://player.example".parse().unwrap());
     preflight.headers.append("access-control-request-method", "GET".parse().unwrap());
     assert_eq!(told_of(&preflight), ("preflight", 0, ""));
+}
+
+#[test]
+fn a_steering_manifest_is_the_nodes_own() {
+    let config = "
+        [server]
+        http = ['127.0.0.1:0']
+        [origin.main]
+        servers = ['http://127.0.0.1:8000']
+        [steering.cdns]
+        path = '/live/steering.json'
+        pathways = [{ id = 'edge', node = true }, { id = 'other', host = 'other.example' }]
+        [[site]]
+        hosts = ['*']
+        origin = 'main'
+        methods = ['GET', 'POST']
+        steering = 'cdns'
+    ";
+    let mut asked = question("http://live.example.com/live/steering.json?_HLS_pathway=edge");
+    let manifest = told_by(config, &asked);
+    assert_eq!((manifest.cache, manifest.kind), ("steering", Some("api")));
+    assert_eq!((manifest.origin, manifest.key), (None, None));
+    asked.method = Method::POST;
+    let refused = told_by(config, &asked);
+    assert_eq!((refused.cache, refused.status, refused.reason), ("denied", Some(405), Some("method")));
+    let other = told_by(config, &question("http://live.example.com/steering.json"));
+    assert_eq!(other.cache, "store");
+}
+
+#[test]
+fn directives_that_cannot_be_understood_are_refused_but_for_an_ended_playlist() {
+    let url = |query: &str| format!("http://live.example.com/live.m3u8?{query}");
+    for (query, reason) in
+        [("_HLS_msn=x", "hls_number"), ("_HLS_part=1", "hls_part_alone"), ("_HLS_skip=no", "hls_skip")]
+    {
+        let told = told(&question(&url(query)));
+        assert_eq!((told.cache, told.status, told.reason), ("denied", Some(400), Some(reason)), "{query}");
+    }
+    assert_eq!(told(&question(&url("_HLS_msn=7&_HLS_skip=YES"))).cache, "unknown");
+    let mut ended = question(&url("_HLS_msn=x"));
+    ended.playlist = Some(b"#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na.ts\n#EXT-X-ENDLIST\n"[..].into());
+    assert_eq!(told(&ended).cache, "store");
 }
 
 #[test]

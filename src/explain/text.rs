@@ -54,6 +54,7 @@ impl Explanation {
             ("bypass", _) => format!("bypass: passed through to the origin (by {reason})"),
             ("denied", Some(status)) => format!("denied: answered {status} ({reason})"),
             ("preflight", _) => "preflight: answered by the site's CORS rules".to_owned(),
+            ("steering", _) => "steering: answered with the site's steering manifest".to_owned(),
             _ => "unknown: a playlist's freshness depends on what it says; give its text".to_owned(),
         }
     }

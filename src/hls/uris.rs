@@ -1,22 +1,17 @@
-//! Finds the URIs of a playlist: where each one stands in the text, and what it says.
+//! Finds the URIs of a playlist: where each one stands in the text, what it says, and what makes it a URI.
 //!
 //! Decides which places of a playlist hold URIs (RFC 8216bis section 4): lines that are neither tag nor comment, and the
-//! attributes in [`TAGS`]. Reads nothing else and changes nothing; what becomes of a URI is decided by [`crate::carry`].
+//! attributes in [`TAGS`]. Changes nothing; what becomes of a URI is decided by [`crate::carry`], what it names by
+//! [`super::names`].
 //!
-//! Variables (section 4.3) are replaced in what a URI *says*, by the `NAME` and `VALUE` of `EXT-X-DEFINE` lines before
-//! it. One that is not defined there (`IMPORT`, `QUERYPARAM`), or beyond a bound, stays as `{$NAME}`.
+//! Variables (section 4.3) are replaced in what a URI *says*, by the `EXT-X-DEFINE` lines before it
+//! ([`super::variables`]). One that is not defined there stays as `{$NAME}`.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Variables of a playlist whose values are taken; further ones count as not defined.
-pub const VARIABLES_MAX: usize = 64;
-
-/// Bytes of a variable's value; a variable with a longer one counts as not defined.
-pub const VALUE_BYTES_MAX: usize = 4096;
-
-/// Bytes of a URI whose variables are replaced; a longer one is taken as it stands.
-pub const RESOLVED_BYTES_MAX: usize = 16 * 1024;
+use super::attributes::Attributes;
+use super::variables::{Around, Variables};
 
 /// Tags with URIs, and the attributes that hold them, all quoted strings. `EXT-X-IMAGE-STREAM-INF` is of no
 /// specification; players of thumbnails know it.
@@ -42,153 +37,117 @@ pub struct Place<'t> {
     pub at: Range<usize>,
     /// What it says: those bytes with variables replaced. Borrowed where there are none.
     pub says: Cow<'t, str>,
+    /// What makes it a URI.
+    pub stands: Stands<'t>,
+}
+
+/// What makes a place one of a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stands<'t> {
+    /// A line that follows `EXT-X-STREAM-INF`: a variant.
+    Variant,
+    /// Any other line: a media segment.
+    Segment,
+    /// An attribute of a tag.
+    Attribute {
+        /// The tag, one of [`TAGS`].
+        tag: &'static str,
+        /// The attribute's name.
+        name: &'static str,
+        /// All attributes of the tag, as they stand.
+        list: &'t str,
+    },
+}
+
+/// What stands in a playlist: a URI, or a tag by which its neighbours are understood.
+pub(super) enum Line<'t> {
+    /// A URI, of a line or of a tag.
+    Uri(Place<'t>),
+    /// An `EXT-X-` tag, before its own URIs: its name, and what follows the colon.
+    Tag(&'t str, &'t str),
 }
 
 /// Calls `found` with every URI of a playlist, in the order of the text. One pass; only URIs with variables are copied.
 pub fn find<'t>(text: &'t str, mut found: impl FnMut(Place<'t>)) {
-    let mut variables = Variables::default();
+    read(text, &Around::default(), |line, _| {
+        if let Line::Uri(place) = line {
+            found(place);
+        }
+    });
+}
+
+/// Calls `found` with every tag and every URI of a playlist, and the variables defined before it. Returns all of them.
+pub(super) fn read<'t>(
+    text: &'t str,
+    around: &Around<'_>,
+    mut found: impl FnMut(Line<'t>, &Variables<'t>),
+) -> Variables<'t> {
+    let mut reader = Reader { variables: Variables::default(), after_variant: false };
     let mut start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     while start < text.len() {
         let rest = text.get(start..).unwrap_or_default();
         let end = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
         let line = rest.get(..end).unwrap_or_default();
-        read_line(line, start, &mut variables, &mut found);
+        reader.take(line, start, around, &mut found);
         start += end + 1;
     }
+    reader.variables
 }
 
-fn read_line<'t>(
-    line: &'t str,
-    start: usize,
-    variables: &mut Variables<'t>,
-    found: &mut impl FnMut(Place<'t>),
-) {
-    let bare = line.trim_ascii();
-    if bare.is_empty() {
-        return;
-    }
-    if !bare.starts_with('#') {
-        let at = start + (line.len() - line.trim_ascii_start().len());
-        found(Place { at: at..at + bare.len(), says: variables.resolve(bare) });
-        return;
-    }
-    let Some((name, list)) = tag(line) else { return };
-    if name == "EXT-X-DEFINE" {
-        return variables.define(list);
-    }
-    let Some((_, wanted)) = TAGS.iter().find(|(known, _)| *known == name) else { return };
-    let list_at = start + (line.len() - list.len());
-    for attribute in Attributes::of(list) {
-        if wanted.contains(&attribute.name) && !attribute.value.is_empty() {
-            let at = list_at + attribute.at;
-            let says = variables.resolve(attribute.value);
-            found(Place { at: at..at + attribute.value.len(), says });
+struct Reader<'t> {
+    variables: Variables<'t>,
+    /// Whether the next line is that of a variant.
+    after_variant: bool,
+}
+
+impl<'t> Reader<'t> {
+    fn take(
+        &mut self,
+        line: &'t str,
+        start: usize,
+        around: &Around<'_>,
+        found: &mut impl FnMut(Line<'t>, &Variables<'t>),
+    ) {
+        let bare = line.trim_ascii();
+        if bare.is_empty() {
+            return;
+        }
+        if !bare.starts_with('#') {
+            let at = start + (line.len() - line.trim_ascii_start().len());
+            let stands =
+                if std::mem::take(&mut self.after_variant) { Stands::Variant } else { Stands::Segment };
+            let place = Place { at: at..at + bare.len(), says: self.variables.resolve(bare), stands };
+            return found(Line::Uri(place), &self.variables);
+        }
+        let Some((name, list)) = tag(line) else {
+            self.after_variant &= !bare.starts_with("#EXTINF:");
+            return;
+        };
+        match name {
+            "EXT-X-DEFINE" => return self.variables.define(list, around),
+            "EXT-X-STREAM-INF" => self.after_variant = true,
+            _ => {}
+        }
+        found(Line::Tag(name, list), &self.variables);
+        let Some(&(tag, wanted)) = TAGS.iter().find(|(known, _)| *known == name) else { return };
+        let list_at = start + (line.len() - line.trim_ascii_start().len()) + "#:".len() + name.len();
+        for attribute in Attributes::of(list).filter(|attribute| attribute.quoted) {
+            let Some(&name) = wanted.iter().find(|name| **name == attribute.name) else { continue };
+            if !attribute.value.is_empty() {
+                let at = list_at + attribute.at;
+                let says = self.variables.resolve(attribute.value);
+                let stands = Stands::Attribute { tag, name, list };
+                let place = Place { at: at..at + attribute.value.len(), says, stands };
+                found(Line::Uri(place), &self.variables);
+            }
         }
     }
 }
 
-/// The name of a tag that has attributes, and these.
+/// The name of a tag, and what follows its colon; nothing, where it has none.
 fn tag(line: &str) -> Option<(&str, &str)> {
-    line.trim_ascii_start().strip_prefix('#')?.split_once(':').filter(|(name, _)| name.starts_with("EXT-X-"))
-}
-
-/// An attribute whose value is a quoted string.
-struct Attribute<'t> {
-    name: &'t str,
-    /// Without the quotes.
-    value: &'t str,
-    /// Where the value begins in the list.
-    at: usize,
-}
-
-/// The quoted attributes of a list (RFC 8216bis section 4.2), in their order. A quote that is not closed ends it.
-struct Attributes<'t> {
-    list: &'t str,
-    at: usize,
-}
-
-impl<'t> Attributes<'t> {
-    fn of(list: &'t str) -> Attributes<'t> {
-        Attributes { list, at: 0 }
-    }
-}
-
-impl<'t> Iterator for Attributes<'t> {
-    type Item = Attribute<'t>;
-
-    fn next(&mut self) -> Option<Attribute<'t>> {
-        loop {
-            let rest = self.list.get(self.at..)?;
-            let stop = memchr::memchr2(b'=', b',', rest.as_bytes())?;
-            let after = self.at + stop + 1;
-            let value = self.list.get(after..)?;
-            if rest.as_bytes().get(stop) == Some(&b',') {
-                self.at = after;
-                continue;
-            }
-            let name = rest.get(..stop)?.trim_ascii();
-            if let Some(quoted) = value.strip_prefix('"') {
-                let len = memchr::memchr(b'"', quoted.as_bytes())?;
-                self.at = after + len + 2;
-                return Some(Attribute { name, value: quoted.get(..len)?, at: after + 1 });
-            }
-            // A value without quotes ends at the comma, whatever it holds.
-            self.at = after + memchr::memchr(b',', value.as_bytes())? + 1;
-        }
-    }
-}
-
-/// The variables defined so far.
-#[derive(Default)]
-struct Variables<'t>(Vec<(&'t str, &'t str)>);
-
-impl<'t> Variables<'t> {
-    fn define(&mut self, list: &'t str) {
-        let (mut name, mut value) = (None, None);
-        for attribute in Attributes::of(list) {
-            match attribute.name {
-                "NAME" => name = Some(attribute.value),
-                "VALUE" => value = Some(attribute.value),
-                _ => {}
-            }
-        }
-        let (Some(name), Some(value)) = (name, value) else { return };
-        if self.0.len() < VARIABLES_MAX && value.len() <= VALUE_BYTES_MAX && self.get(name).is_none() {
-            self.0.push((name, value));
-        }
-    }
-
-    fn get(&self, name: &str) -> Option<&'t str> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
-    }
-
-    /// A URI with its variables replaced, once: a value is taken as it stands.
-    fn resolve(&self, uri: &'t str) -> Cow<'t, str> {
-        if self.0.is_empty() || !uri.contains("{$") {
-            return Cow::Borrowed(uri);
-        }
-        let mut says = String::with_capacity(uri.len());
-        let mut rest = uri;
-        while let Some((before, after)) = rest.split_once("{$") {
-            says.push_str(before);
-            let value = after.split_once('}').and_then(|(name, tail)| Some((self.get(name)?, tail)));
-            match value {
-                Some((value, tail)) => {
-                    says.push_str(value);
-                    rest = tail;
-                }
-                None => {
-                    says.push_str("{$");
-                    rest = after;
-                }
-            }
-            if says.len() > RESOLVED_BYTES_MAX {
-                return Cow::Borrowed(uri);
-            }
-        }
-        says.push_str(rest);
-        Cow::Owned(says)
-    }
+    let line = line.trim_ascii_start().strip_prefix('#').filter(|tag| tag.starts_with("EXT-X-"))?;
+    Some(line.split_once(':').unwrap_or((line.trim_ascii_end(), "")))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!
 //! - `u.PLACE`: the rule that keys by user.
 //! - `r.HASH`: a rule's condition on header fields that holds.
+//! - `p.HASH`: the bounds that a claim gives to the variants of playlists.
 //! - `h.NAME=VALUE`, `c.NAME=VALUE`, `cl.NAME=VALUE`: a header field, a cookie, a claim; without `=` it is not there.
 //!
 //! In a VALUE everything but unreserved characters is percent-encoded; several lines or cookies of one name are joined
@@ -26,6 +27,9 @@ pub(super) const PARTS_MARK: &str = " @";
 
 /// What stands before those of a key by user.
 pub(super) const USER_MARK: &str = " @u.";
+
+/// What stands before the bounds that a claim gives.
+pub(super) const BOUNDS_MARK: &str = "p.";
 
 /// Lines of one header field, and cookies of one name, that a key takes at most.
 pub const LINES_MAX: usize = 16;
@@ -92,6 +96,13 @@ pub fn append(
         writer.part("cl.", &claim.name, std::iter::once(value.as_bytes()), source.value_bytes_max, false)?;
     }
     Ok(())
+}
+
+/// Appends what stands for the bounds that a claim gives to the variants of playlists, behind all other parts.
+pub fn append_bounds(text: &mut String, hash: u64) {
+    text.push_str(if text.contains(PARTS_MARK) { "&" } else { PARTS_MARK });
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{BOUNDS_MARK}{hash:016x}");
 }
 
 /// The fields by which the origin is told what the key was made of.

@@ -9,10 +9,14 @@
 //!   accent. `[` and `]`, which many clients leave alone, stay.
 //! - Dot segments are removed (section 5.2.4), duplicate slashes merged where the site says so (`merge_slashes`).
 //! - Of a query, empty parameters are dropped; without any other, there is no query.
+//! - `_HLS_msn` and `_HLS_part` (RFC 8216bis section 6.2.5) are numbers: without leading zeros.
 //!
 //! A target in normal form, which is the usual case, is recognised by one scan and copied nowhere.
 
 use std::borrow::Cow;
+
+/// Parameters that are numbers.
+const NUMBERS: [&str; 2] = ["_HLS_msn=", "_HLS_part="];
 
 /// What has no normal form: a `%` that no two hexadecimal digits follow, or a control character, encoded or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +44,7 @@ pub fn query(sent: &str) -> Result<Option<Cow<'_, str>>, NotATarget> {
         return Ok(None);
     }
     if is_normal_query(sent.as_bytes()) {
-        return Ok(Some(Cow::Borrowed(sent)));
+        return Ok(Some(without_leading_zeros(Cow::Borrowed(sent))));
     }
     let plain = respell(sent.as_bytes())?;
     let mut kept = String::with_capacity(plain.len());
@@ -50,7 +54,31 @@ pub fn query(sent: &str) -> Result<Option<Cow<'_, str>>, NotATarget> {
         }
         kept.push_str(parameter);
     }
-    Ok((!kept.is_empty()).then_some(Cow::Owned(kept)))
+    Ok((!kept.is_empty()).then(|| without_leading_zeros(Cow::Owned(kept))))
+}
+
+/// The same query with its numbers in their one spelling.
+fn without_leading_zeros(query: Cow<'_, str>) -> Cow<'_, str> {
+    if !NUMBERS.iter().any(|name| query.contains(name)) {
+        return query;
+    }
+    let respelled = |parameter: &str| NUMBERS.iter().find_map(|name| respelled_number(parameter, name));
+    if !query.split('&').any(|parameter| respelled(parameter).is_some()) {
+        return query;
+    }
+    let parameters = query.split('&').map(|sent| respelled(sent).map_or(Cow::Borrowed(sent), Cow::Owned));
+    Cow::Owned(parameters.collect::<Vec<_>>().join("&"))
+}
+
+/// A parameter of this name (with its `=`) whose number has leading zeros, without them.
+fn respelled_number(parameter: &str, name: &str) -> Option<String> {
+    let digits = parameter.strip_prefix(name)?;
+    let spelled_otherwise = digits.len() > 1 && digits.starts_with('0');
+    if !spelled_otherwise || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let plain = digits.trim_start_matches('0');
+    Some(format!("{name}{}", if plain.is_empty() { "0" } else { plain }))
 }
 
 /// The text of a target; bytes that are no UTF-8 are encoded, as they would be in its normal form.

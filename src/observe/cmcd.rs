@@ -42,7 +42,44 @@ pub struct Cmcd<'a> {
     pub nor: Option<Cow<'a, str>>,
 }
 
+/// Next objects that one request may announce (CTA-5004-A names several); further ones are left out.
+const NEXT_MAX: usize = 2;
+
+/// What a player will ask for next, as sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NextObject<'a> {
+    /// `nor`: the object's path, percent-encoded; None: that of the request.
+    pub path: Option<Cow<'a, str>>,
+    /// `nrr`, or the range that stands with the path: the bytes of it.
+    pub range: Option<Cow<'a, str>>,
+}
+
 impl<'a> Cmcd<'a> {
+    /// What is announced by `nor` and `nrr`: of version 1 one object, of version 2 (CTA-5004-A) a list of some.
+    pub fn next_objects(raw: &'a str) -> Vec<NextObject<'a>> {
+        let (mut objects, mut range) = (Vec::new(), None);
+        let mut rest = bounded(raw);
+        while let Some((key, value, after)) = next_pair(rest) {
+            match (key, value) {
+                ("nor", Value::List(list)) if objects.is_empty() => {
+                    objects.extend(listed(list).take(NEXT_MAX))
+                }
+                ("nor", _) if objects.is_empty() => {
+                    objects.extend(value.string().map(|path| NextObject { path: Some(path), range: None }));
+                }
+                ("nrr", _) if range.is_none() => range = value.string(),
+                _ => {}
+            }
+            rest = after;
+        }
+        match &mut *objects {
+            [] if range.is_some() => objects.push(NextObject { path: None, range }),
+            [one] if one.range.is_none() => one.range = range,
+            _ => {}
+        }
+        objects
+    }
+
     /// Reads the pairs of `raw`; of a key that comes twice, the first counts.
     pub fn parse(raw: &'a str) -> Cmcd<'a> {
         let mut cmcd = Cmcd::default();
@@ -115,6 +152,8 @@ enum Value<'a> {
     Token(&'a str),
     /// The inside of a quoted string, escapes not yet undone.
     Quoted(&'a str),
+    /// The inside of an inner list (RFC 8941 section 3.1.1).
+    List(&'a str),
     /// Neither.
     Malformed,
 }
@@ -173,6 +212,12 @@ fn next_pair(text: &str) -> Option<(&str, Value<'_>, &str)> {
     let Some(rest) = rest.strip_prefix('=') else {
         return Some((key, Value::None, rest));
     };
+    if let Some(inside) = rest.strip_prefix('(') {
+        return match outside_quotes(inside, b')') {
+            Some(end) => Some((key, Value::List(&inside[..end]), &inside[end + 1..])),
+            None => Some((key, Value::Malformed, "")),
+        };
+    }
     let Some(inside) = rest.strip_prefix('"') else {
         let end = rest.find(',').unwrap_or(rest.len());
         return Some((key, Value::Token(rest[..end].trim()), &rest[end..]));
@@ -180,6 +225,36 @@ fn next_pair(text: &str) -> Option<(&str, Value<'_>, &str)> {
     match closing_quote(inside) {
         Some(end) => Some((key, Value::Quoted(&inside[..end]), &inside[end + 1..])),
         None => Some((key, Value::Malformed, "")),
+    }
+}
+
+/// The strings of an inner list, with their range (`;r="0-99"`).
+fn listed(list: &str) -> impl Iterator<Item = NextObject<'_>> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        let inside = rest.trim_start().strip_prefix('"')?;
+        let end = closing_quote(inside)?;
+        let path = Value::Quoted(&inside[..end]).string();
+        let after = &inside[end + 1..];
+        let (parameters, next) = after.split_at(outside_quotes(after, b' ').unwrap_or(after.len()));
+        rest = next;
+        let range = parameters.split(';').find_map(|parameter| parameter.strip_prefix("r=\""));
+        let range = range.and_then(|range| range.strip_suffix('"')).map(Cow::Borrowed);
+        Some(NextObject { path, range })
+    })
+}
+
+/// Place of the first such byte that is in no string.
+fn outside_quotes(text: &str, wanted: u8) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        let found = rest.bytes().position(|byte| byte == wanted || byte == b'"')?;
+        if rest.as_bytes()[found] == wanted {
+            return Some(at + found);
+        }
+        at += found + 1;
+        at += closing_quote(&text[at..])? + 1;
     }
 }
 
@@ -219,12 +294,39 @@ mod tests {
         for (raw, expected) in [
             (r#"br=1,nor="..%2Fa.ts%3Ft%3Dsecret",sid="a,nor=b",su"#, r#"br=1,sid="a,nor=b",su"#),
             (r#"nor="a",nor=b, nor = "c""#, ""),
+            (r#"br=1,nor=("a,b)" "c";r="0-1"),su"#, r#"br=1,su"#),
+            (r#"br=1,nor=("a,t=secret"#, "br=1"),
             (r#"sid="x",nor="cut"#, r#"sid="x""#),
             ("br=1,su", "br=1,su"),
         ] {
             let kept = Cmcd::without_next_object(raw);
             assert_eq!(kept, expected, "{raw}");
             assert_eq!(Cmcd::parse(&kept), Cmcd { nor: None, ..Cmcd::parse(raw) }, "{raw}");
+        }
+    }
+
+    #[test]
+    fn the_next_object_is_read_in_either_version() {
+        let next = |path: Option<&'static str>, range: Option<&'static str>| NextObject {
+            path: path.map(Cow::Borrowed),
+            range: range.map(Cow::Borrowed),
+        };
+        for (raw, expected) in [
+            (r#"br=1,nor="..%2Fa.m4s",su"#, vec![next(Some("..%2Fa.m4s"), None)]),
+            (r#"nrr="5-9",nor="a.m4s""#, vec![next(Some("a.m4s"), Some("5-9"))]),
+            (r#"nrr="5-9""#, vec![next(None, Some("5-9"))]),
+            (r#"nor=("a.m4s")"#, vec![next(Some("a.m4s"), None)]),
+            (
+                r#"bl=(100),nor=("a,(1).m4s";r="0-9" "b.m4s" "c.m4s"),su"#,
+                vec![next(Some("a,(1).m4s"), Some("0-9")), next(Some("b.m4s"), None)],
+            ),
+            (r#"nor=(a b),su"#, vec![]),
+            (r#"nor=("a.m4s""#, vec![]),
+            (r#"nor=()"#, vec![]),
+            ("nor=a.m4s,nrr=5", vec![]),
+            ("br=1", vec![]),
+        ] {
+            assert_eq!(Cmcd::next_objects(raw), expected, "{raw}");
         }
     }
 
@@ -290,6 +392,13 @@ mod tests {
             raw in prop_oneof![".{0,3000}", "([a-z]{2,3}(=(\"[^\"]{0,9}\\\\?\"?|[0-9]{1,21}|[a-z]{1,5}))?,? ?){0,40}"]
         ) {
             prop_assert_eq!(Cmcd::session_id(&raw), Cmcd::parse(&raw).sid);
+            prop_assert!(Cmcd::next_objects(&raw).len() <= NEXT_MAX);
+        }
+
+        #[test]
+        fn any_list_is_read_without_panic(raw in "nor=\\(([\"a;r= \\\\)(,é-]|0-9){0,40}") {
+            prop_assert!(Cmcd::next_objects(&raw).len() <= NEXT_MAX);
+            let _ = Cmcd::without_next_object(&raw);
         }
 
         #[test]

@@ -32,7 +32,10 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 
 /// What the engine reports as an error when a client, not the node, is at fault; shown from `debug` on.
 const CLIENT_FAULTS: [&str; 2] = ["Downstream handshake", "H2 handshake error"];
-/// The same, but with the client's request in it: never shown.
+/// What it reports as an error and is none, shown from `debug` on: an idle connection to an origin is still being watched at the
+/// moment in which it is wanted, and another one is opened.
+const NO_FAULTS: [&str; 1] = ["failed to acquire reusable stream"];
+/// As [`CLIENT_FAULTS`], but with the client's request in it: never shown.
 const CLIENT_REQUESTS: [&str; 1] = ["HTTP server fails to"];
 
 /// Starts the log. `level` is the least severe one shown. Only the first call has an effect.
@@ -67,7 +70,7 @@ where
 
 // === Faults ===
 
-/// Keeps what clients do wrong out of the log.
+/// Keeps out of the log what clients do wrong, and what is not wrong.
 struct Faults {
     level: LevelFilter,
 }
@@ -83,7 +86,7 @@ impl<S: Subscriber> Layer<S> for Faults {
         event.record(&mut fields);
         let starts = |known: &[&str]| known.iter().any(|start| fields.message.starts_with(start));
         let debug = self.level >= LevelFilter::DEBUG;
-        !starts(&CLIENT_REQUESTS) && (debug || !starts(&CLIENT_FAULTS))
+        !starts(&CLIENT_REQUESTS) && (debug || !starts(&CLIENT_FAULTS) && !starts(&NO_FAULTS))
     }
 }
 
@@ -291,6 +294,7 @@ mod tests {
             library("pingora_proxy::proxy_h1", Level::Error, "Error finish sending body to downstream");
             library("pingora_core::services::listening", Level::Error, "Downstream handshake timeout");
             library("pingora_core::apps", Level::Error, "H2 handshake error reset");
+            library("pingora_core::connectors", Level::Error, "failed to acquire reusable stream");
             library("pingora_core::apps::http_app", Level::Error, "HTTP server fails to read: /hdnts=secret");
             library("pingora_core::services::listening", Level::Error, "Accept() failed too many open files");
             library("pingora_core::server", Level::Warn, "a warning of the engine");
@@ -304,6 +308,7 @@ mod tests {
             [
                 "Downstream handshake timeout",
                 "H2 handshake error reset",
+                "failed to acquire reusable stream",
                 "Accept() failed too many open files"
             ]
         );

@@ -48,6 +48,9 @@ struct Families {
     coalesced: IntCounterVec,
     coalesce_wait: HistogramVec,
     coalesce_timeouts: IntCounterVec,
+    parked: IntGaugeVec,
+    parking_refused: IntCounterVec,
+    late_holds: IntCounterVec,
     token_denied: IntCounterVec,
     jwks_refreshes: IntCounterVec,
 }
@@ -61,6 +64,7 @@ struct SiteSeries {
     cells: [OnceLock<Box<Cell>>; CELLS],
     coalesced: OnceLock<(IntCounter, Histogram)>,
     coalesce_timeouts: OnceLock<IntCounter>,
+    parked: OnceLock<IntGauge>,
     /// By reason, in the order they were first seen.
     token_denied: [OnceLock<(&'static str, IntCounter)>; REASONS_MAX],
 }
@@ -112,6 +116,22 @@ impl Metrics {
         let site = self.site(site);
         let new = || self.families.coalesce_timeouts.with_label_values(&[&*site.name]);
         site.coalesce_timeouts.get_or_init(new).inc();
+    }
+
+    /// `forebay_parked_requests` of a site: raised when a request is parked, lowered when it is not any more.
+    pub fn parked(&self, site: Option<usize>) -> &IntGauge {
+        let site = self.site(site);
+        site.parked.get_or_init(|| self.families.parked.with_label_values(&[&*site.name]))
+    }
+
+    /// Counts a request that was not parked, by the limit that it met.
+    pub fn parking_refused(&self, site: Option<usize>, reason: &'static str) {
+        self.families.parking_refused.with_label_values(&[&*self.site(site).name, reason]).inc();
+    }
+
+    /// Counts a request that was held until its deadline.
+    pub fn late_hold(&self, site: Option<usize>) {
+        self.families.late_holds.with_label_values(&[&*self.site(site).name]).inc();
     }
 
     /// Counts a fetch of a token policy's keys.
@@ -177,6 +197,9 @@ impl Families {
             coalesced: register(registry, counters(names::COALESCED)?)?,
             coalesce_wait: register(registry, histograms(names::COALESCE_WAIT)?)?,
             coalesce_timeouts: register(registry, counters(names::COALESCE_TIMEOUTS)?)?,
+            parked: register(registry, gauges(names::PARKED)?)?,
+            parking_refused: register(registry, counters(names::PARKING_REFUSED)?)?,
+            late_holds: register(registry, counters(names::LATE_HOLDS)?)?,
             token_denied: register(registry, counters(names::TOKEN_DENIED)?)?,
             jwks_refreshes: register(registry, counters(names::JWKS_REFRESHES)?)?,
         })
@@ -222,6 +245,7 @@ impl SiteSeries {
             cells: [const { OnceLock::new() }; CELLS],
             coalesced: OnceLock::new(),
             coalesce_timeouts: OnceLock::new(),
+            parked: OnceLock::new(),
             token_denied: [const { OnceLock::new() }; REASONS_MAX],
         }
     }

@@ -143,6 +143,13 @@ impl<S: BuildHasher> Viewers<S> {
         learned.streams += 1;
     }
 
+    /// The stream that viewers of this path of a site are counted for; None: it is none that is counted apart.
+    pub fn stream_of(&self, site: &str, path: &str) -> Option<String> {
+        let streams = self.sites.iter().find(|known| *known.name == *site)?.streams.load();
+        let directory = directories(path).rev().find(|directory| streams.contains_key(*directory))?;
+        Some(if directory.is_empty() { "/" } else { directory }.to_owned())
+    }
+
     /// The viewers of every stream that has any, by site and stream.
     pub fn snapshot(&self, now: Instant) -> Vec<StreamViewers> {
         let slice = self.slice(now);

@@ -109,8 +109,13 @@ pub(super) async fn exchange(
     let mut connection = server.connect(connector, reach, reuse).await?;
     metrics.request(request.reason);
     let sent = Instant::now();
+    let first_byte = reach.timeouts.first_byte + request.hold.unwrap_or_default();
+    if request.hold.is_some() {
+        // Between the bytes of the body, the response looks at the time itself.
+        connection.session.set_read_timeout(Some(first_byte.max(reach.timeouts.between_bytes)));
+    }
     let read = read_header(&mut connection.session, header);
-    match tokio::time::timeout(reach.timeouts.first_byte, read).await {
+    match tokio::time::timeout(first_byte, read).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return Err(failed(server, connection.reused, error)),
         Err(_elapsed) => return Err(OriginError::FirstByteTimeout { server: Arc::clone(&server.authority) }),

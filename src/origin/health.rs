@@ -83,6 +83,7 @@ async fn check(group: &Arc<OriginGroup>, place: usize, health: &Health) -> Resul
         path_and_query: &health.path,
         headers: HeaderMap::new(),
         reason: FetchReason::HealthCheck,
+        hold: None,
     };
     let answer = exchange(server, &group.connector, &group.reach, &group.metrics, &request, Reuse::Fresh);
     match tokio::time::timeout(bounded(health.timeout), answer).await {

@@ -50,7 +50,8 @@ fn set_up(origin: &Origin) -> (Arc<OriginGroup>, Registry) {
 }
 
 fn get(path_and_query: &str) -> FetchRequest<'_> {
-    FetchRequest { method: Method::GET, path_and_query, headers: HeaderMap::new(), reason: FetchReason::Miss }
+    let (headers, reason) = (HeaderMap::new(), FetchReason::Miss);
+    FetchRequest { method: Method::GET, path_and_query, headers, reason, hold: None }
 }
 
 /// The rest of the body, or why it broke off.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, HOST, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::proxy::Session;
 
 use super::{Edge, RequestCtx, entry, path_of, purge};
 use crate::admission::ja4::Ja4;
+use crate::admission::rate::Asker;
 use crate::admission::token::{Answer, Policy, Presented, Reason, Renewal};
 use crate::admission::{client, cors, request};
 use crate::asset;
@@ -204,6 +205,29 @@ fn challenge(status: u16) -> Vec<(HeaderName, HeaderValue)> {
         return vec![(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];
     }
     Vec::new()
+}
+
+impl Edge {
+    /// Counts a request for a key or a licence: by the session that its token says, else by the client's address.
+    ///
+    /// # Errors
+    /// The answer to one of too many.
+    pub(super) fn count_key(&self, ctx: &mut RequestCtx) -> std::result::Result<(), Refused> {
+        let policy =
+            ctx.site.as_ref().and_then(|site| site.token.as_ref()).map(|policy| policy.name.as_str());
+        let session = ctx.token.as_ref().and_then(|token| token.terms().session.as_deref());
+        let asker = match (policy, session.filter(|session| !session.is_empty())) {
+            (Some(policy), Some(session)) => Asker::Session { policy, session },
+            _ => Asker::Address(ctx.client),
+        };
+        self.key_rate.take(asker, self.clock.now()).map_err(|wait| {
+            let mut refused = denied(ctx, request::Refusal::KeyRate);
+            // To the next whole second.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            refused.fields.push((RETRY_AFTER, HeaderValue::from(seconds)));
+            refused
+        })
+    }
 }
 
 /// A refusal of a token, noted for the record: as the token asks for, else as its policy does.

@@ -4,27 +4,31 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::StatusCode;
+use http::header::RANGE;
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::lookup::{self, Found, Missed};
+use super::reload::is_of_directives;
 use super::{Edge, RequestCtx, path_of};
+use crate::asset::Kind;
 use crate::cache::{Policy, RequestDirectives};
 use crate::coalesce::{Failure, Ticket};
 use crate::config::model::Rule;
-use crate::deliver::carry;
 use crate::deliver::encode::Selected;
 use crate::deliver::fields::{self, Forward};
 use crate::deliver::multipart::Boundary;
 use crate::deliver::plan::{Plan, Terms, plan};
 use crate::deliver::refuse::{self, Refused};
 use crate::deliver::send;
+use crate::deliver::{carry, cmsd};
 use crate::key::hash_of;
 use crate::key::variant::primary_text;
 use crate::outcome::Outcome;
 use crate::site::Site;
+use crate::store::Object;
 use crate::store::object::HitHeader;
 
 impl Edge {
@@ -48,7 +52,9 @@ impl Edge {
             Ok(None) => self.encoder.select(method, headers, &found.object, &site.encodings).await,
             Err(_) => return self.refuse(session, ctx, BROKEN).await.map(drop),
         };
-        let terms = Terms { ranges_max: self.limits.ranges, boundary: Boundary::random };
+        let growing_part = found.object.length().is_none() && headers.contains_key(RANGE);
+        let named = if growing_part { site.bytes_named(path_of(request, ctx)) } else { 0 };
+        let terms = Terms { ranges_max: self.limits.ranges, named, boundary: Boundary::random };
         let chosen = loop {
             match plan(method, headers, &found.object, &selected, &terms) {
                 Ok(chosen) => break chosen,
@@ -93,6 +99,9 @@ impl Edge {
         if let Some(carriage) = &carriage {
             carriage.set_cookie(&mut header, session, ctx);
         }
+        if site.tells_cmsd && rule().is_some_and(|rule| rule.cmsd) {
+            self.tell_cmsd(&mut header, session, ctx, &found);
+        }
         fields::append_all(&mut header, &ctx.fields);
         ctx.first_byte = Some(std::time::Instant::now());
         let downstream: &mut ServerSession = session.as_mut();
@@ -113,11 +122,12 @@ impl Edge {
         let ttl_seconds = found.object.lifetime.ttl_seconds(now);
         let told = found.told(now, ctx.site.as_ref().is_some_and(|site| site.cache_status_key));
         if found.outcome != Outcome::Hit || *chosen != Plan::Whole {
+            self.mark_asked(&found.object, now);
             let mut header = fields::header(&found.object, selected, chosen, &told);
             for (name, value) in found.ticket.iter().filter_map(Ticket::own).flatten() {
                 fields::append(&mut header, name.clone(), value.clone());
             }
-            rule().into_iter().for_each(|rule| fields::change(&mut header, &rule.headers));
+            self.change(&mut header, &found.object, ctx, rule());
             selected.rewritten.iter().for_each(|_| carry::tell_rewritten(&mut header));
             let milliseconds = ctx.begun.elapsed().as_secs_f64() * 1000.0;
             fields::set(
@@ -138,9 +148,10 @@ impl Edge {
             return ready.header.clone();
         }
         let mut header = fields::header(&found.object, selected, chosen, &told);
-        rule().into_iter().for_each(|rule| fields::change(&mut header, &rule.headers));
+        self.change(&mut header, &found.object, ctx, rule());
         selected.rewritten.iter().for_each(|_| carry::tell_rewritten(&mut header));
         fields::set(&mut header, fields::SERVER_TIMING, fields::server_timing(found.outcome, None));
+        self.mark_asked(&found.object, now);
         self.store.keep_on_disk(&found.object);
         if let Some(text) = primary_text(&found.object.key.text)
             && let Some(marker) = self.store.get(hash_of(text), text)
@@ -150,6 +161,24 @@ impl Edge {
         let ready = HitHeader { age_seconds, ttl_seconds, header: header.clone() };
         place.store(Some(Arc::new(ready)));
         header
+    }
+
+    /// Notes that a playlist has viewers. Of plain hits, the first of each second does: often enough for what goes by it.
+    fn mark_asked(&self, object: &Object, now: SystemTime) {
+        if object.kind == Kind::MediaPlaylist
+            && let Some(playlist) = self.sites.playlists().get(&object.key.text)
+        {
+            playlist.mark_asked(now);
+        }
+    }
+
+    /// Makes what its rule changes in the header of every answer from an object.
+    fn change(&self, header: &mut ResponseHeader, object: &Object, ctx: &RequestCtx, rule: Option<&Rule>) {
+        let Some(rule) = rule else { return };
+        fields::change(header, &rule.headers);
+        if let Some(site) = ctx.site.as_ref().filter(|_| rule.cmsd && header.status.as_u16() < 400) {
+            cmsd::describe(header, &self.about(site, object));
+        }
     }
 
     pub(super) async fn answer_preflight(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
@@ -182,7 +211,7 @@ impl Edge {
         let cors = ctx.site.as_ref().and_then(|site| site.cors.as_ref());
         let extra = cors.into_iter().flat_map(|cors| cors.headers(&session.req_header().headers));
         let (header, body) = refuse::response(&refused, extra);
-        if refused.status == 400 {
+        if refused.status == 400 && !is_of_directives(refused.reason) {
             // What follows on this connection cannot be trusted to be a request.
             session.set_keepalive(None);
         }
@@ -204,13 +233,13 @@ pub(super) const BROKEN: Refused = Refused {
 
 pub(super) fn refused_by(missed: Missed) -> Refused {
     let (status, reason) = match missed {
-        Missed::Failed(failure) => (failure.status, failure.reason),
+        Missed::Failed(failure) | Missed::FailedBefore(failure) => (failure.status, failure.reason),
         Missed::WaitedTooLong => (504, "coalesce_wait"),
         Missed::Unkeyable => (502, "internal"),
         Missed::TooManyWaiters => (503, "too_many_waiters"),
     };
     let held_only = missed == Missed::Failed(Failure::ONLY_IF_CACHED);
-    let unasked = held_only || missed == Missed::TooManyWaiters;
+    let unasked = held_only || matches!(missed, Missed::TooManyWaiters | Missed::FailedBefore(_));
     Refused {
         status,
         reason,

@@ -2,14 +2,16 @@
 //! them is kept.
 
 use http::Method;
-use http::header::{COOKIE, HOST, HeaderName, HeaderValue, REFERER, VIA};
+use http::header::{CACHE_CONTROL, COOKIE, EXPIRES, HOST, HeaderName, HeaderValue, REFERER, VIA};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::ctx::RequestCtx;
 use crate::admission::token;
+use crate::asset::Kind;
 use crate::cache::{Policy, hide_from_viewers, tell_expires};
+use crate::deliver::carry;
 use crate::deliver::fields::{self as answer, CACHE_STATUS, Forward, Told};
 use crate::fields;
 use crate::outcome::Outcome;
@@ -123,6 +125,11 @@ pub(super) fn prepare_response(request: &RequestHeader, header: &mut ResponseHea
     tell_expires(header, ctx.started);
     answer::append(header, CACHE_STATUS, answer::cache_status(&told));
     answer::append(header, VIA, HeaderValue::from_static("1.1 forebay"));
+    if ctx.kind == Kind::Key {
+        carry::make_private(header);
+        answer::set(header, CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        header.remove_header(&EXPIRES);
+    }
     let Some(site) = &ctx.site else { return };
     let rules = Policy::new(&site.rules, &ctx.held, super::path_of(request, ctx), ctx.kind);
     if let Some(rule) = rules.for_answer(header.status.as_u16(), ctx.kind) {

@@ -5,14 +5,14 @@
 use std::time::Duration;
 
 use http::header::{CONTENT_LOCATION, LOCATION};
-use http::{HeaderName, Method, Uri};
+use http::{HeaderName, Method};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use super::{Edge, RequestCtx};
 use crate::admission::request::host_of;
-use crate::asset;
 use crate::cache::tags;
 use crate::cache::validation::{HeadUpdate, head_updates};
+use crate::key::reference;
 use crate::key::variant::{variance, with_variant_key};
 use crate::site::{Asked, Site};
 use crate::store::Store;
@@ -53,7 +53,7 @@ pub(super) async fn invalidate(
         let named = header.headers.get(name).and_then(|value| value.to_str().ok());
         if let Some((path, query)) = named.and_then(|reference| base.resolve(reference)) {
             let Ok(normal) = site.normal(&path, query.as_deref()) else { continue };
-            let kind = asset::classify(&normal.path);
+            let kind = site.kind(&normal.path);
             let asked = Asked { path: &normal.path, query: normal.query.as_deref(), kind, ..asked };
             invalidate_target(edge, site, &asked).await;
         }
@@ -127,30 +127,19 @@ struct Base<'a> {
 impl Base<'_> {
     /// Path and query of a reference to the same origin (RFC 3986 section 5.2.2), dot segments left in; None: it names
     /// another one, or nothing.
-    fn resolve(&self, reference: &str) -> Option<(String, Option<String>)> {
-        let reference = reference.split('#').next().unwrap_or_default();
-        let has_scheme = reference.split(['/', '?']).next().is_some_and(|first| first.contains(':'));
-        let path_and_query = if has_scheme || reference.starts_with("//") {
-            let whole =
-                if has_scheme { reference.to_owned() } else { format!("{}:{reference}", self.scheme) };
-            let uri: Uri = whole.parse().ok()?;
-            if !self.is_same_origin(uri.scheme_str()?, uri.authority()?.as_str()) {
-                return None;
-            }
-            uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string)
-        } else if reference.starts_with('/') {
-            reference.to_owned()
-        } else if reference.is_empty() || reference.starts_with('?') {
-            format!("{}{reference}", self.path)
-        } else {
-            let folder = self.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            format!("{folder}/{reference}")
+    fn resolve(&self, uri: &str) -> Option<(String, Option<String>)> {
+        let uri = uri.split('#').next().unwrap_or_default();
+        if uri.is_empty() {
+            // The document itself.
+            return Some((self.path.to_owned(), None));
+        }
+        let is_own = |before: &str, _: &str| {
+            let (scheme, authority) = before.split_once("//").unwrap_or(("", before));
+            let scheme = scheme.strip_suffix(':').unwrap_or(self.scheme);
+            self.is_same_origin(scheme, authority)
         };
-        let (path, query) = match path_and_query.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (&*path_and_query, None),
-        };
-        Some((path.to_owned(), query))
+        let (path, query) = reference::resolve(uri, self.path, is_own)?;
+        Some((path.into_owned(), query.map(str::to_owned)))
     }
 
     fn is_same_origin(&self, scheme: &str, authority: &str) -> bool {
@@ -158,9 +147,7 @@ impl Base<'_> {
             host_of(authority).eq_ignore_ascii_case(host_of(other))
                 && port(authority, scheme) == port(other, scheme)
         };
-        let web = matches!(scheme, "http" | "https");
-        (scheme.eq_ignore_ascii_case(self.scheme) && same(self.authority))
-            || (web && self.own.is_some_and(same))
+        (scheme.eq_ignore_ascii_case(self.scheme) && same(self.authority)) || self.own.is_some_and(same)
     }
 }
 

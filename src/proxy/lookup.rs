@@ -14,9 +14,10 @@ use crate::coalesce::{Coalescer, Extent, Failure, Job, Joined, State, Ticket};
 use crate::deliver::fields::{Forward, Told};
 use crate::deliver::plan::Plan;
 use crate::deliver::range;
+use crate::hls::Directives;
 use crate::key::parts::Unkeyable;
 use crate::key::variant::{normal_fields, primary_text, variance, with_variant_key};
-use crate::key::{Key, is_blocking};
+use crate::key::{Key, query_of};
 use crate::outcome::Outcome;
 use crate::site::{Asked, Site};
 use crate::store::content::slice_of;
@@ -32,7 +33,7 @@ const OVERTAKEN_MAX: u32 = 3;
 /// What is wanted.
 pub(super) struct Wanted<'a> {
     /// Whose rules apply.
-    pub site: &'a Site,
+    pub site: &'a Arc<Site>,
     /// What is asked for.
     pub asked: Asked<'a>,
     /// `Range`, of a GET.
@@ -43,8 +44,10 @@ pub(super) struct Wanted<'a> {
     pub ranges_max: usize,
     /// Time of day.
     pub now: SystemTime,
-    /// How long to wait for another request's fetch (`limits.coalesce_wait`).
+    /// How long to wait for another request's fetch (`limits.coalesce_wait`, or as long as a request is held).
     pub wait: Duration,
+    /// Whether the request waits for a playlist to grow: what is stale has not.
+    pub holds: bool,
 }
 
 /// The object that answers, and how it was come by.
@@ -100,6 +103,8 @@ struct Way {
 pub(super) enum Missed {
     /// The origin's side failed.
     Failed(Failure),
+    /// It failed a moment ago, and has not been asked again.
+    FailedBefore(Failure),
     /// Another request's fetch did not answer in time.
     WaitedTooLong,
     /// Too many requests wait for the same fetch.
@@ -146,12 +151,17 @@ impl Wanted<'_> {
         let names = names.unwrap_or_default();
         let open: Vec<HeaderName> = names.iter().filter(|name| !keyed.contains(name)).cloned().collect();
         Job {
+            site: Arc::clone(self.site),
             origin: Arc::clone(&self.site.origin),
             rules: Arc::clone(&self.site.rules),
             held: self.asked.held.clone(),
             forward: self.site.forwarded(&self.asked),
             kind: self.asked.kind,
-            blocking: is_blocking(place.key.target()),
+            // Of the key: what is left out of it decides nothing. They are for playlists.
+            directives: match self.asked.kind.is_playlist() {
+                true => Directives::of(query_of(place.key.target())).unwrap_or_default(),
+                false => Directives::default(),
+            },
             stale: place.held.clone(),
             extent: self.extent(),
             selected: normal_fields(&self.fields(), &open),
@@ -160,13 +170,14 @@ impl Wanted<'_> {
             keyed,
             authorization: self.asked.headers.get(AUTHORIZATION).cloned(),
             cors: self.site.cors.is_some(),
-            directives: self.directives,
+            wishes: self.directives,
             last_try,
+            ahead: None,
         }
     }
 
     /// What a held object means for the request; None: the origin must be asked first.
-    fn outcome_of_held(&self, object: &Object) -> Option<Outcome> {
+    pub(super) fn outcome_of_held(&self, object: &Object) -> Option<Outcome> {
         match standing(&object.lifetime, &self.directives, self.now) {
             Standing::Usable => Some(Outcome::Hit),
             Standing::UsableStale => Some(Outcome::HitStale),
@@ -176,7 +187,8 @@ impl Wanted<'_> {
 
     /// Whether a stale object may be used while it is fetched anew. The client's own wishes come first.
     fn may_bridge(&self, object: &Object) -> bool {
-        self.directives.is_empty()
+        !self.holds
+            && self.directives.is_empty()
             && !object.lifetime.is_fresh(self.now)
             && object.lifetime.bridges_revalidation(self.now)
     }
@@ -313,6 +325,15 @@ pub(super) async fn otherwise(
     alone(coalescer, wanted, &place, &mut way).await
 }
 
+/// Has what the request asks for fetched, without waiting for it, unless it is being fetched.
+pub(super) fn refresh(coalescer: &Arc<Coalescer>, wanted: &Wanted<'_>) {
+    let key = wanted.site.with_key(&wanted.asked, |hash, text| Key { hash, text: text.into() });
+    if let Ok(key) = key {
+        let place = Place { key, held: None, marker: None };
+        coalescer.refresh(&place.key, wanted.is_authorized(), || wanted.job(coalescer, &place, false));
+    }
+}
+
 /// Looks at one place: what is held there, what is being fetched, what comes of a fetch.
 async fn look(
     coalescer: &Arc<Coalescer>,
@@ -351,6 +372,12 @@ async fn look(
             Joined::Landed(object) => {
                 way.waited.get_or_insert_default();
                 return Ok(Step::Found(way.end_with(Found::hit(object))));
+            }
+            Joined::Failing(failure) => {
+                way.forward = None;
+                let held = coalescer.stand_in_for(key, held.as_ref());
+                return stale_or(wanted, held, Missed::FailedBefore(failure), failure.reason)
+                    .map(Step::Found);
             }
             Joined::Full => {
                 let held = held.clone();
@@ -420,7 +447,8 @@ fn ended(
             Ok(Found { forward: None, waited: None, ..found(object, outcome) })
         }
         State::Failed(failure, bridge) => {
-            let held = place.held.clone().or(bridge);
+            // Of a playlist, the bridge may be newer.
+            let held = bridge.or(place.held.clone());
             // A cache that is cut off from the origin and holds what must be confirmed says so by 504 (RFC 9111
             // section 5.2.2.2).
             let cut_off =
@@ -496,7 +524,7 @@ impl Way {
 
 impl Found {
     /// As it is held.
-    fn hit(object: Arc<Object>) -> Found {
+    pub(super) fn hit(object: Arc<Object>) -> Found {
         Found {
             object,
             outcome: Outcome::Hit,

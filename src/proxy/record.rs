@@ -3,16 +3,19 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use http::HeaderMap;
 use http::header::{RANGE, USER_AGENT};
 use pingora::Error;
 use pingora::proxy::Session;
 
-use super::{RequestCtx, host, ja4};
+use super::{RequestCtx, host, ja4, path_of};
 use crate::admission::ja4::Ja4;
+use crate::key::is_named;
 use crate::observe::cmcd::Cmcd;
 use crate::observe::{Observer, Protocol, Record};
 
-/// Tells the observer of a request that has ended. The token is in nothing that is told.
+/// Tells the observer of a request that has ended. Neither the token nor what rules drop of its query is in
+/// anything that is told.
 pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Error>, ctx: &RequestCtx) {
     let ended = Instant::now();
     let header = session.req_header();
@@ -30,13 +33,17 @@ pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Erro
         .query()
         .filter(|_| site.is_some())
         .map(|query| policy.map_or(Cow::Borrowed(query), |policy| policy.strip_query(query)));
-    let cmcd = query.as_deref().and_then(cmcd_of).or_else(|| cmcd_headers(session));
-    // What a player says it will ask for next has the token too.
+    let cmcd = query.as_deref().and_then(cmcd_of).or_else(|| cmcd_headers(&header.headers));
+    // What a viewer has for itself is as good as a token to its origin.
+    let dropped: Vec<&str> = site.into_iter().flat_map(|site| site.dropped(path_of(header, ctx))).collect();
+    // What a player says it will ask for next has the token too, and the rest.
     let cmcd = cmcd.map(|cmcd| match policy {
-        Some(_) => Cmcd::without_next_object(&cmcd).into_owned(),
-        None => cmcd,
+        None if dropped.is_empty() => cmcd,
+        _ => Cmcd::without_next_object(&cmcd).into_owned(),
     });
-    let query = query.map(without_cmcd).filter(|query| !query.is_empty());
+    let is_told =
+        |parameter: &str| !is_cmcd(parameter) && !dropped.iter().any(|name| is_named(parameter, name));
+    let query = query.map(|query| told_of(query, is_told)).filter(|query| !query.is_empty());
     let text = |name| header.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let record = Record {
         site: site.map(|site| site.place),
@@ -70,25 +77,31 @@ pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Erro
     observer.record(&record, ended);
 }
 
+/// What a player says of itself, in the query or else in header fields.
+pub(super) fn cmcd(session: &Session) -> Option<String> {
+    session.req_header().uri.query().and_then(cmcd_of).or_else(|| cmcd_headers(&session.req_header().headers))
+}
+
 fn is_cmcd(parameter: &str) -> bool {
     parameter.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("CMCD="))
 }
 
-fn cmcd_of(query: &str) -> Option<String> {
+/// The decoded value of the `CMCD` parameter.
+pub(super) fn cmcd_of(query: &str) -> Option<String> {
     let value = query.split('&').find(|parameter| is_cmcd(parameter))?.get(5..)?;
     Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
 }
 
-fn cmcd_headers(session: &Session) -> Option<String> {
-    let headers = &session.req_header().headers;
+/// What the CMCD fields say, joined.
+pub(super) fn cmcd_headers(headers: &HeaderMap) -> Option<String> {
     let names = ["cmcd-request", "cmcd-object", "cmcd-status", "cmcd-session"];
     let values: Vec<&str> = names.iter().filter_map(|name| headers.get(*name)?.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(","))
 }
 
-fn without_cmcd(query: Cow<'_, str>) -> Cow<'_, str> {
-    if !query.split('&').any(is_cmcd) {
+fn told_of(query: Cow<'_, str>, is_told: impl Fn(&str) -> bool) -> Cow<'_, str> {
+    if query.split('&').all(&is_told) {
         return query;
     }
-    Cow::Owned(query.split('&').filter(|parameter| !is_cmcd(parameter)).collect::<Vec<_>>().join("&"))
+    Cow::Owned(query.split('&').filter(|parameter| is_told(parameter)).collect::<Vec<_>>().join("&"))
 }

@@ -20,7 +20,7 @@ pub struct Carried {
 
 #[derive(Debug, Default)]
 struct Splits {
-    places: Arc<[OnceLock<Option<Arc<Kept>>>; 2]>,
+    places: Arc<[OnceLock<Option<Arc<Kept>>>; 3]>,
     /// The header of plain hits, as [`super::Object::hit_header`], before anything in it that is one viewer's.
     hit_header: ArcSwapOption<HitHeader>,
 }

@@ -1,7 +1,7 @@
 //! An object: what the cache knows of one answer of an origin, and its body.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, LAST_MODIFIED};
 use pingora::http::ResponseHeader;
 
+use super::ahead::AheadMark;
 use super::carried::Carried;
 use super::content::Content;
 use super::encoded::Encoded;
@@ -114,13 +115,15 @@ impl Lifetime {
     }
 }
 
-/// What purges know an object by, beside its key.
+/// Where an object comes from: what purges know it by, beside its key, and whether anybody had asked for it.
 #[derive(Clone, Debug, Default)]
 pub struct Provenance {
     /// The generation at which its fetch began: a purge of a later one may name it.
     pub generation: u64,
     /// Hashes of its tags (`Surrogate-Key`, `Cache-Tag`, `Cache-Groups`).
     pub tags: Arc<[u64]>,
+    /// The mark of one that was fetched ahead of any request.
+    pub ahead: Option<Arc<AheadMark>>,
 }
 
 /// One answer, kept or passing through. It never changes; a revalidation makes a new one around the same body.
@@ -154,6 +157,9 @@ pub struct Object {
     pub encoded: Encoded,
     /// Where viewers' tokens go in its text.
     pub carried: Carried,
+    /// Of a live playlist: its delta update, an object with its own header, copies and splits. It is made once, when one is
+    /// wanted, and goes with this object; one that takes its place has its own. Some(None): there is none.
+    pub delta: OnceLock<Option<Arc<Object>>>,
 }
 
 /// A header made ready for hits within one second.
@@ -185,6 +191,7 @@ impl Object {
             checked: AtomicU64::new(0),
             encoded: Encoded::default(),
             carried: Carried::default(),
+            delta: OnceLock::new(),
         }
     }
 

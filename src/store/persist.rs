@@ -117,7 +117,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Meta> {
         version,
         variants,
         purged_at: written.purged_at,
-        provenance: Provenance { generation: written.generation, tags: written.tags.into() },
+        provenance: Provenance { generation: written.generation, tags: written.tags.into(), ahead: None },
         kind: Kind::from_word(written.kind)?,
         header: ResponseHeader::from(parts),
         lifetime: Lifetime {
@@ -187,7 +187,7 @@ mod tests {
             purged: Some(time(1_700_000_030_789)),
         };
         let key = Key { hash: 1, text: "* /a".into() };
-        let provenance = Provenance { generation: 7, tags: [1, u64::MAX].into() };
+        let provenance = Provenance { generation: 7, tags: [1, u64::MAX].into(), ahead: None };
         let body = Body::growing(None, None).into();
         Object { provenance, purged_at: 9, ..Object::new(key, Kind::Segment, header, lifetime, body) }
     }

@@ -1,7 +1,8 @@
 // Opens a page in headless Chromium, lets its player play, and says in one JSON line what happened. The page is the demo's,
 // or another whose `window.demo` tells as much (`tests/players/page.html`).
 //
-// Usage: node tests/browser/play.mjs PAGE_URL [--seconds N] [--limit N] [--screenshot FILE] [--dark]
+// Usage: node tests/browser/play.mjs PAGE_URL [--seconds N] [--limit N] [--screenshot FILE] [--dark] [--any-origin]
+// --any-origin lets the page read what servers of other origins do not open to it (CORS).
 // PAGE_URL may choose the stream: http://127.0.0.1:8080/?stream=low_latency&viewers=10
 // Exit status 0: N seconds of media were shown (default 15) within the limit (default N + 45 s), with no error of the
 // player, no stall after the start, and no script error on the page. Otherwise 1, and `problems` says why.
@@ -17,6 +18,7 @@ const { values: options, positionals } = parseArgs({
     limit: { type: 'string' },
     screenshot: { type: 'string' },
     dark: { type: 'boolean', default: false },
+    'any-origin': { type: 'boolean', default: false },
   },
 });
 const seconds = Number(options.seconds);
@@ -28,12 +30,14 @@ const FLAGS = [
   '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
 ];
 
+if (options['any-origin']) FLAGS.push('--disable-web-security');
+
 function refuse(text) {
   console.error(`play.mjs: ${text}`);
   process.exit(2);
 }
 
-if (positionals.length !== 1 || !(seconds > 0) || !(limit > 0)) refuse('usage: play.mjs PAGE_URL [--seconds N] [--limit N] [--screenshot FILE] [--dark]');
+if (positionals.length !== 1 || !(seconds > 0) || !(limit > 0)) refuse('usage: play.mjs PAGE_URL [--seconds N] [--limit N] [--screenshot FILE] [--dark] [--any-origin]');
 if (!existsSync(executablePath)) refuse(`no browser at ${executablePath}: run "make setup", or set CHROMIUM`);
 const { chromium } = await import('playwright-core').catch(() => refuse('playwright-core is not there: run "make setup"'));
 
@@ -46,7 +50,7 @@ function state() {
     levels: demo.levels, fragments: demo.fragments, parts: demo.parts, discontinuities: demo.discontinuities,
     latency: demo.hls?.latency ?? null, width: video.videoWidth, height: video.videoHeight,
     frames: video.getVideoPlaybackQuality().totalVideoFrames, dropped: video.getVideoPlaybackQuality().droppedVideoFrames,
-    stats: demo.stats, asked: demo.asked,
+    stats: demo.stats, asked: demo.asked, players: demo.players,
   };
 }
 

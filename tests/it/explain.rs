@@ -31,6 +31,9 @@ const RULES: &str = "
     request_headers = { accept-language = 'de*' }
     key = { headers = ['accept-language'] }
     ttl = '800s'
+    [[site.rule]]
+    path = '/held/*'
+    low_latency = { reload = 'edge', delta = 'edge' }
     [[site]]
     hosts = ['signed.test']
     origin = 'main'
@@ -111,6 +114,10 @@ fn cases() -> Vec<Case> {
             ..case(Request::get("/a/16.m4s"), 200, "public, s-maxage=400000000")
         },
         Case { playlist: LIVE, ..case(Request::get("/a/index.m3u8"), 200, "max-age=3600") },
+        Case {
+            playlist: LIVE,
+            ..case(Request::get("/held/index.m3u8?_HLS_skip=YES&a=1&_HLS_msn=0"), 200, "max-age=3600")
+        },
     ]
 }
 

@@ -58,7 +58,7 @@ async fn a_parameter_outside_the_key_makes_no_playlist_live_longer() {
         assert_eq!(control(hostile).await, told, "{hostile}");
         assert_eq!(control(plain).await, told, "{plain}");
     }
-    assert_eq!(control("/6.m3u8?utm_x=1&_HLS_msn=1").await.as_deref(), Some("max-age=36"));
+    assert_eq!(control("/6.m3u8?utm_x=1&_HLS_msn=0").await.as_deref(), Some("max-age=36"));
 }
 
 /// A fetch that turns out to vary goes on under another key. Its fields for one alone are for the one who began it, not

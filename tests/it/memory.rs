@@ -13,8 +13,8 @@ use crate::support::wait::Gate;
 
 const MIB: u64 = 1024 * 1024;
 const OBJECT: usize = 512 * 1024;
-/// What the process may take beyond its budget: code, threads, connections and their buffers.
-const OVERHEAD: u64 = 80 * MIB;
+/// What the process may take beyond its budget: threads, connections, their buffers, and what the allocator keeps of them.
+const OVERHEAD: u64 = 72 * MIB;
 
 /// The number of `/seg/NUMBER.m4s`.
 fn seed_of(path: &str) -> u64 {

@@ -294,11 +294,12 @@ impl Edge {
         format!("{stdout}\n{}", self.process.stderr_text())
     }
 
-    /// Resident memory, in bytes.
+    /// Resident memory, in bytes, without the pages of files: those of a binary with its symbols, which the kernel takes back
+    /// when it wants to, grow with the code and not with the load.
     pub fn resident_bytes(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a running node");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("RssAnon");
         let kilobytes: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
         kilobytes * 1024
     }

@@ -31,7 +31,7 @@ fn answer(status: u16, fields: &[(&'static str, &str)]) -> ResponseHeader {
 
 fn facts(target: u64, ended: bool) -> Option<PlaylistFacts> {
     let target_duration = seconds(target);
-    Some(PlaylistFacts { multivariant: false, target_duration, ended, can_block_reload: false })
+    Some(PlaylistFacts { target_duration, ended, ..crate::hls::read::read(b"#EXTM3U").unwrap() })
 }
 
 fn fetched<'a>(
@@ -43,8 +43,9 @@ fn fetched<'a>(
     Fetched {
         header,
         kind,
-        playlist,
+        said: Said { playlist, manifest: None },
         blocking: false,
+        stream: None,
         times,
         asked: now(),
         now: now(),
@@ -130,6 +131,79 @@ fn an_error_is_kept_for_a_moment_whatever_the_origin_says() {
     let lifetime =
         kept(Kind::Api, &answer(503, &[("cache-control", "max-age=3600")]), None, &Times::default());
     assert_eq!(lifetime.fresh_until, now() + NEGATIVE_TTL);
+}
+
+/// Freshness of an error of a live stream whose target duration is 6 s.
+fn error_of_live(kind: Kind, status: u16, listed: bool, blocking: bool) -> Duration {
+    let header = answer(status, &[("cache-control", "max-age=3600")]);
+    let times = Times::default();
+    let stream = Some(StreamTold { target_duration: seconds(6), listed });
+    let fetched = Fetched { stream, blocking, ..fetched(&header, kind, None, &times) };
+    let Verdict::Keep(kept) = judge(&fetched) else { panic!("kept") };
+    assert_eq!(
+        (kept.lifetime.stale_while_revalidate, kept.lifetime.stale_if_error),
+        (Duration::ZERO, Duration::ZERO)
+    );
+    kept.lifetime.fresh_until.duration_since(now()).unwrap()
+}
+
+#[test]
+fn the_absence_of_what_is_live_is_kept_by_what_it_is() {
+    for kind in [Kind::MediaPlaylist, Kind::MultivariantPlaylist] {
+        assert_eq!(error_of_live(kind, 404, false, false), seconds(6));
+        assert_eq!(error_of_live(kind, 404, false, true), seconds(24));
+    }
+    for kind in [Kind::Segment, Kind::Init] {
+        assert_eq!(error_of_live(kind, 404, false, false), Duration::ZERO);
+        assert_eq!(error_of_live(kind, 410, true, false), seconds(6));
+    }
+    // A part that is listed may be one that is only hinted at.
+    assert_eq!(error_of_live(Kind::Part, 404, true, false), Duration::ZERO);
+    // What fails may be well again in a moment.
+    for kind in [Kind::MediaPlaylist, Kind::Segment, Kind::Part] {
+        assert_eq!(error_of_live(kind, 503, true, true), NEGATIVE_TTL);
+    }
+}
+
+#[test]
+fn a_multivariant_playlist_follows_its_renditions() {
+    let (header, times) = (answer(200, &[]), Times::default());
+    let stream = Some(StreamTold { target_duration: seconds(6), listed: false });
+    let fetched = Fetched { stream, ..fetched(&header, Kind::MultivariantPlaylist, None, &times) };
+    let Verdict::Keep(kept) = judge(&fetched) else { panic!("kept") };
+    assert_eq!(kept.lifetime.fresh_until, now() + seconds(3));
+    assert_eq!(kept.lifetime.stale_if_error, LASTING_STALE_IF_ERROR);
+}
+
+#[test]
+fn a_manifest_is_kept_by_its_update_period() {
+    let judged = |dynamic, update_period: Option<u64>, fields: &[(&'static str, &str)]| {
+        let (header, times) = (answer(200, fields), Times::default());
+        let manifest = Some(ManifestFacts { dynamic, update_period: update_period.map(seconds) });
+        let said = Said { playlist: None, manifest };
+        let Verdict::Keep(kept) = judge(&Fetched { said, ..fetched(&header, Kind::Manifest, None, &times) })
+        else {
+            panic!("kept")
+        };
+        let Lifetime { fresh_until, stale_while_revalidate, stale_if_error, .. } = kept.lifetime;
+        let told = kept.header.headers.get("cache-control").map(|value| value.to_str().unwrap().to_owned());
+        (fresh_until.duration_since(now()).unwrap(), stale_while_revalidate, stale_if_error, told)
+    };
+    let told = |seconds: u64| Some(format!("max-age={seconds}"));
+    assert_eq!(judged(true, Some(4), &[]), (seconds(2), seconds(2), seconds(12), told(4)));
+    let capped = judged(true, Some(4), &[("cache-control", "max-age=86400")]);
+    assert_eq!(capped, (seconds(4), seconds(2), seconds(12), told(4)));
+    let unknown = judged(true, None, &[]);
+    assert_eq!(unknown, (MULTIVARIANT_TTL, Duration::ZERO, Duration::ZERO, None));
+    assert_eq!(judged(false, None, &[]), (ENDED_TTL, Duration::ZERO, LASTING_STALE_IF_ERROR, None));
+}
+
+#[test]
+fn an_error_or_what_was_waited_for_answers_a_blocking_reload() {
+    let reload = |msn| Reload { msn, part: None };
+    let playlist = crate::hls::read::read(b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:2,\na\n").ok();
+    assert!(is_blocking(reload(7), playlist) && is_blocking(reload(9), None));
+    assert!(!is_blocking(reload(8), playlist));
 }
 
 #[test]

@@ -201,6 +201,34 @@ fn an_answer_to_head_updates_or_ends_what_is_stored() {
     assert_eq!(head_updates(&answer(404, &[]), &bare), HeadUpdate::Unrelated);
 }
 
+#[test]
+fn what_was_changed_before_it_was_kept_is_confirmed_by_the_origins_own_tag() {
+    for (kept, named, same) in [
+        ("\"a-fb000000000000002a\"", "\"a\"", true),
+        ("W/\"a-fb000000000000002a\"", "\"a\"", false),
+        ("W/\"a-fb000000000000002a\"", "W/\"a\"", true),
+        ("\"a-fb000000000000002a\"", "\"a-fb000000000000002a\"", true),
+        ("\"a-fb000000000000002a\"", "\"b\"", false),
+        ("\"a-fb2a\"", "\"a\"", false),
+    ] {
+        let stored = answer(200, &[("etag", kept), ("content-length", "5"), ("x-note", "old")]);
+        let told = [("etag", named), ("last-modified", NEXT), ("repr-digest", "x"), ("x-note", "new")];
+        let received = answer(304, &told);
+        assert_eq!(confirms(&stored, &received), same, "{kept} {named}");
+        if same && kept != named {
+            let merged = merge_confirmed(&stored, &received);
+            assert_eq!(merged.headers.get("etag").unwrap(), kept);
+            assert_eq!(
+                (merged.headers.get("last-modified"), merged.headers.get("repr-digest")),
+                (None, None)
+            );
+            assert_eq!(merged.headers.get("x-note").unwrap(), "new");
+            let head = answer(200, &[("etag", named), ("last-modified", NEXT), ("content-length", "9")]);
+            assert_eq!(head_updates(&stored, &head), HeadUpdate::Update);
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_are_too_strange_for_a_validator(

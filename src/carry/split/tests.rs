@@ -25,7 +25,7 @@ fn given(text: &str, split: &Split, viewer: &Viewer<'_>) -> String {
     for edit in split.edits(viewer) {
         given.push_str(&text[from..edit.at]);
         given.push_str(edit.head);
-        given.push_str(viewer.token);
+        given.push_str(edit.text);
         given.push_str(edit.tail);
         from = edit.at + edit.skip;
     }
@@ -36,12 +36,12 @@ fn given(text: &str, split: &Split, viewer: &Viewer<'_>) -> String {
 }
 
 fn by_query(text: &str, syntax: Syntax) -> String {
-    let viewer = Viewer { token: "tok=T", inherits: false, host: "asked.example" };
+    let viewer = Viewer { token: "tok=T", query: "", inherits: false, host: "asked.example" };
     given(text, &split_of(text, Form::Query, syntax, PATH), &viewer)
 }
 
 fn by_path(text: &str, inherits: bool, syntax: Syntax) -> String {
-    let viewer = Viewer { token: "/tok=T", inherits, host: "asked.example" };
+    let viewer = Viewer { token: "/tok=T", query: "", inherits, host: "asked.example" };
     given(text, &split_of(text, Form::Path, syntax, PATH), &viewer)
 }
 
@@ -135,7 +135,7 @@ fn each_uri_of_a_playlist_gets_the_token_where_it_goes() {
 fn a_host_is_the_sites_own_for_those_who_asked_it() {
     let text = "#EXTM3U\nhttps://a.example/1.ts\nhttps://b.example/1.ts\n";
     let split = split_of(text, Form::Query, Syntax::Hls, PATH);
-    let viewer = |host| Viewer { token: "tok=T", inherits: false, host };
+    let viewer = |host| Viewer { token: "tok=T", query: "", inherits: false, host };
     let expected = "#EXTM3U\nhttps://a.example/1.ts\nhttps://b.example/1.ts?tok=T\n";
     assert_eq!(given(text, &split, &viewer("B.example")), expected);
     assert!(!split.touches(&viewer("c.example")));
@@ -145,8 +145,8 @@ fn a_host_is_the_sites_own_for_those_who_asked_it() {
 fn what_inherits_is_not_touched_at_all() {
     let text = "#EXTM3U\n#EXT-X-MAP:URI=\"init.mp4\"\na.ts\n";
     let split = split_of(text, Form::Path, Syntax::Hls, PATH);
-    assert!(!split.touches(&Viewer { token: "/tok=T", inherits: true, host: OWN }));
-    assert!(split.touches(&Viewer { token: "/tok=T", inherits: false, host: OWN }));
+    assert!(!split.touches(&Viewer { token: "/tok=T", query: "", inherits: true, host: OWN }));
+    assert!(split.touches(&Viewer { token: "/tok=T", query: "", inherits: false, host: OWN }));
 }
 
 #[test]
@@ -234,10 +234,23 @@ fn bases_side_by_side_count_when_they_are_all_of_the_site() {
 }
 
 #[test]
+fn a_manifest_gets_the_parameter_beside_the_token_of_its_base() {
+    let text = "<MPD><Location>a.mpd#t</Location><Period><SegmentTemplate media='$Number$.m4s?x=1' index='/i?a=1&amp;b=2'/></Period></MPD>";
+    let split = split_of(text, Form::PathAndQuery, Syntax::Dash, PATH);
+    let viewer = |inherits| Viewer { token: "/tok=T", query: "sid=1&amp;s=2", inherits, host: OWN };
+    let expected = "<MPD><BaseURL>/tok=T/live/ch1/</BaseURL><Location>/tok=T/live/ch1/a.mpd?sid=1&amp;s=2#t</Location><Period>\
+        <SegmentTemplate media='$Number$.m4s?x=1&amp;sid=1&amp;s=2' index='/tok=T/i?a=1&amp;b=2&amp;sid=1&amp;s=2'/></Period></MPD>";
+    assert_eq!(given(text, &split, &viewer(false)), expected);
+    let inherits =
+        expected.replace("/tok=T/live/ch1/a", "a").replace("<BaseURL>/tok=T/live/ch1/</BaseURL>", "");
+    assert_eq!(given(text, &split, &viewer(true)), inherits);
+}
+
+#[test]
 fn a_folder_with_marks_of_xml_is_escaped() {
     let text = "<MPD><Period/></MPD>";
     let split = split_of(text, Form::Path, Syntax::Dash, "/a&b's/x.mpd");
-    let viewer = Viewer { token: "/tok=T", inherits: false, host: OWN };
+    let viewer = Viewer { token: "/tok=T", query: "", inherits: false, host: OWN };
     let expected = "<MPD><BaseURL>/tok=T/a&amp;b&apos;s/</BaseURL><Period/></MPD>";
     assert_eq!(given(text, &split, &viewer), expected);
 }
@@ -295,7 +308,7 @@ proptest! {
         base in "(/[a-c]{1,2}){0,3}/index",
         inherits in prop::bool::ANY,
     ) {
-        let viewer = Viewer { token: "/tok=T", inherits, host: OWN };
+        let viewer = Viewer { token: "/tok=T", query: "", inherits, host: OWN };
         let given_text = given(&text, &split_of(&text, Form::Path, Syntax::Hls, &base), &viewer);
         let requested = if inherits { format!("/tok=T{base}") } else { base.clone() };
         let after = uris_of(&given_text);
@@ -321,16 +334,30 @@ proptest! {
         }
     }
 
+    /// Beside a token in the path, a parameter goes where it would go into the text that has the token already.
+    #[test]
+    fn path_and_query_are_what_one_is_after_the_other(
+        (text, _) in playlist(),
+        base in "(/[a-c]{1,2}){0,3}/index",
+        inherits in prop::bool::ANY,
+    ) {
+        let viewer = Viewer { token: "/tok=T", query: "sid=1", inherits, host: OWN };
+        let both = given(&text, &split_of(&text, Form::PathAndQuery, Syntax::Hls, &base), &viewer);
+        let path = given(&text, &split_of(&text, Form::Path, Syntax::Hls, &base), &viewer);
+        let viewer = Viewer { token: "sid=1", query: "", ..viewer };
+        prop_assert_eq!(both, given(&path, &split_of(&path, Form::Query, Syntax::Hls, &base), &viewer));
+    }
+
     /// Taking the insertions out gives the text back; so nothing else has changed.
     #[test]
     fn nothing_but_what_is_inserted_is_new(
         text in "(\\PC|[\r\n\",={$}#?/.:&]|#EXT-X-MAP:URI=\"|https://own.example|\\.\\./|<MPD>|<BaseURL>|</BaseURL>|</MPD>){0,60}",
     ) {
         for syntax in [Syntax::Hls, Syntax::Dash] {
-            for form in [Form::Query, Form::Path] {
+            for form in [Form::Query, Form::Path, Form::PathAndQuery] {
                 let terms = Terms { form, syntax, path: PATH, is_own: &|host| host == OWN, is_token: &|_| false, has_token: &|_| false };
                 let Ok(split) = split(text.as_bytes(), &terms) else { continue };
-                let viewer = Viewer { token: "T", inherits: false, host: OWN };
+                let viewer = Viewer { token: "T", query: "Q", inherits: false, host: OWN };
                 given(&text, &split, &viewer);
                 let mut end = 0;
                 for edit in split.edits(&viewer) {
@@ -338,6 +365,74 @@ proptest! {
                     end = edit.at + edit.skip;
                 }
             }
+        }
+    }
+}
+
+/// Whether a generated URI is one that a token goes with.
+fn carries(uri: &str) -> bool {
+    let foreign = ["data:", "skd:", "https://other.example"];
+    !foreign.iter().any(|foreign| uri.starts_with(foreign))
+}
+
+/// The texts between ranges of a text.
+fn around<'t>(text: &'t str, places: &[std::ops::Range<usize>]) -> Vec<&'t str> {
+    let starts = std::iter::once(0).chain(places.iter().map(|place| place.end));
+    let ends = places.iter().map(|place| place.start).chain(std::iter::once(text.len()));
+    starts.zip(ends).map(|(start, end)| &text[start..end]).collect()
+}
+
+proptest! {
+    /// A token is in the URIs of the site, all of them, and nowhere else; without it the text is as it was, byte for byte.
+    #[test]
+    fn exactly_the_uris_of_a_playlist_change(made in hls::generated::playlist(), by_path in prop::bool::ANY) {
+        let (form, token) = if by_path { (Form::Path, "/tok=T") } else { (Form::Query, "tok=T") };
+        let split = split_of(&made.text, form, Syntax::Hls, PATH);
+        let viewer = Viewer { token, query: "", inherits: false, host: "asked.example" };
+        let with_token = given(&made.text, &split, &viewer);
+        let mut places = Vec::new();
+        hls::uris::find(&with_token, |place| places.push(place.at));
+        prop_assert_eq!(around(&with_token, &places), around(&made.text, &made.uris));
+        for (place, before) in places.iter().zip(&made.uris) {
+            let (now, before) = (&with_token[place.clone()], &made.text[before.clone()]);
+            prop_assert_eq!(now.matches("tok=T").count(), usize::from(carries(before)), "{} became {}", before, now);
+            prop_assert!(carries(before) || now == before, "{before} became {now}");
+        }
+        // Taken out again.
+        let (mut again, mut at, mut from) = (String::new(), 0, 0);
+        for edit in split.edits(&viewer) {
+            again.push_str(&with_token[at..at + edit.at - from]);
+            again.push_str(&made.text[edit.at..edit.at + edit.skip]);
+            at += edit.at - from + edit.head.len() + token.len() + edit.tail.len();
+            from = edit.at + edit.skip;
+        }
+        again.push_str(&with_token[at..]);
+        prop_assert_eq!(again, made.text);
+    }
+
+    /// With nothing to insert, what is written is what was read.
+    #[test]
+    fn a_playlist_into_which_nothing_is_put_is_as_it_was(made in hls::generated::playlist()) {
+        let terms = Terms {
+            form: Form::Query,
+            syntax: Syntax::Hls,
+            path: PATH,
+            is_own: &|_| false,
+            is_token: &|_| true,
+            has_token: &|_| false,
+        };
+        let carries_one = |uri: &str| uri.contains('?') || uri.starts_with("https://") || !carries(uri);
+        let untouched = made.uris.iter().all(|uri| carries_one(&made.text[uri.clone()]));
+        let split = split(made.text.as_bytes(), &terms).unwrap();
+        let viewer = Viewer { token: "", query: "", inherits: true, host: "asked.example" };
+        prop_assert_eq!(split.edits(&viewer).next().is_none(), untouched);
+        // By path, what is relative inherits the token: only what is not has to be touched.
+        let split = split_of(&made.text, Form::Path, Syntax::Hls, "/a/b/c/d/index.m3u8");
+        let from_root = |uri: &str| uri.starts_with('/') || uri.starts_with("https://own.example");
+        let roots = made.uris.iter().filter(|uri| from_root(&made.text[(*uri).clone()])).count();
+        prop_assert_eq!(split.edits(&viewer).count(), roots);
+        if roots == 0 {
+            prop_assert_eq!(given(&made.text, &split, &viewer), made.text);
         }
     }
 }

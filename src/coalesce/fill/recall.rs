@@ -53,6 +53,7 @@ impl Fill<'_> {
             path_and_query: self.flight.key.target(),
             headers: self.headers(),
             reason: FetchReason::Miss,
+            hold: None,
         };
         let response = self.job.origin.fetch(&request).await.ok()?;
         if response.header.status != StatusCode::OK {

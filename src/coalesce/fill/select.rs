@@ -22,21 +22,22 @@ use crate::key::{Key, hash_of};
 use crate::store::{Object, Variants};
 
 impl Fill<'_> {
-    /// Keeps an answer under the key that its `Vary` gives it.
+    /// Keeps an answer under the key that its `Vary` gives it; gives that. None: it is passed on.
     pub(super) async fn keep_among(
         &self,
         cache: &mut pingora_cache::HttpCache,
         kept: Kept,
         kind: Kind,
         answer: Answer,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<Key>, Failure> {
         self.give_own(&kept);
         let Some(open) = self.open_names(&answer.response.header.headers) else {
-            return self.pass(kept.header, kind, answer).await;
+            return self.pass(kept.header, kind, answer).await.map(|()| None);
         };
         self.coalescer.note_varied(self.flight.key.site(), self.job.kind, &open);
         if self.is_kept_here(&answer.response.header.headers) {
-            return Box::pin(self.keep(cache, kept, kind, answer)).await;
+            let key = self.flight.key.clone();
+            return Box::pin(self.keep(cache, kept, kind, answer)).await.map(|()| Some(key));
         }
         Box::pin(self.mark(&open, kept, kind, answer)).await
     }
@@ -97,7 +98,7 @@ impl Fill<'_> {
 
     /// The fields that an answer names in `Vary` and that may differ between requests of this key. None: it varies by
     /// what no request tells (`*`), or by more than is kept.
-    fn open_names(&self, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+    pub(in crate::coalesce) fn open_names(&self, headers: &HeaderMap) -> Option<Vec<HeaderName>> {
         let settled = Settled { kind: self.job.kind, cors: self.job.cors, keyed: &self.job.keyed };
         settled.open_names(headers)
     }
@@ -135,22 +136,30 @@ impl Fill<'_> {
 
     /// Puts a marker into the key's place by which the answer is one of several, tells those who wait, and keeps the
     /// answer as the variant that it is.
-    async fn mark(&self, open: &[HeaderName], kept: Kept, kind: Kind, answer: Answer) -> Result<(), Failure> {
+    async fn mark(
+        &self,
+        open: &[HeaderName],
+        kept: Kept,
+        kind: Kind,
+        answer: Answer,
+    ) -> Result<Option<Key>, Failure> {
         if self.job.last_try {
-            return self.pass(kept.header, kind, answer).await;
+            return self.pass(kept.header, kind, answer).await.map(|()| None);
         }
         let disk = self.disk_admission(kept.header.status, kind, &kept.lifetime);
         let Some(marker) = self.marker_for(open, disk)? else {
             // Its key was invalidated meanwhile, or has more names than may be.
             let provenance = Some(self.provenance(kept.tags));
-            return self.stream(kept.header, kept.lifetime, kind, provenance, answer).await;
+            let streamed = self.stream(kept.header, kept.lifetime, kind, provenance, answer).await;
+            return streamed.map(|()| None);
         };
         let Some(variants) = marker.variants.clone() else { return Err(Failure::INTERNAL) };
         let variance = variance(variants.epoch, &variants.names, &self.told());
         let key = variant_key(self.primary(), variants.epoch, variance);
         let slot = super::super::slot_of(key.hash, self.job.authorization.is_some());
         self.admit(&variants, variance);
-        let landing = self.coalescer.enter(key, slot, false);
+        let landing = self.coalescer.enter(key.clone(), slot, false);
+        let mut kept_under = None;
         if let Some(landing) = &landing {
             self.hand_over(landing);
         }
@@ -160,12 +169,13 @@ impl Fill<'_> {
             let fill = Fill { flight: &landing.flight, ..*self };
             let mut cache = fill.engine_cache();
             cache.cache_miss();
-            if let Err(failure) = Box::pin(fill.keep(&mut cache, kept, kind, answer)).await {
-                landing.flight.publish(State::Failed(failure, None));
+            match Box::pin(fill.keep(&mut cache, kept, kind, answer)).await {
+                Ok(()) => kept_under = Some(key),
+                Err(failure) => landing.flight.publish(State::Failed(failure, None)),
             }
         }
         self.coalescer.store.admit_to_disk(&marker, disk).await;
-        Ok(())
+        Ok(kept_under)
     }
 
     /// The marker for answers that vary by these fields, beside those known for the key: the one that stands there, or a

@@ -25,7 +25,7 @@ impl Fill<'_> {
             // A name and a value that came in a header fit into one.
             let _ = header.insert_header(AGE, age.clone());
         }
-        if !self.job.directives.no_store {
+        if !self.job.wishes.no_store {
             self.coalescer.remember_uncacheable(self.flight.slot);
         }
         if !answer.response.header.status.is_server_error() {

@@ -44,6 +44,7 @@ impl Fill<'_> {
             let provenance = self.provenance(tags);
             return self.stream(header, lifetime, kind, Some(provenance), answer).await;
         }
+        self.count_ahead(told.unwrap_or(STEP_BYTES), told.is_some())?;
         let reservation = store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
         let reservation = Arc::new(Mutex::new(Some(reservation)));
         let disk = self.disk_admission(header.status, kind, &lifetime);
@@ -57,6 +58,9 @@ impl Fill<'_> {
         match self.write(cache, &object, &mut answer, told).await {
             Written::Whole => {
                 self.finish_write(cache).await;
+                if object.body.is_complete() {
+                    self.note_held_ahead(object.body.progress().0);
+                }
                 self.remove_if_invalidated(&object);
                 self.coalescer.uncacheable.remove(&self.flight.slot);
             }
@@ -154,6 +158,9 @@ impl Fill<'_> {
                 if object.charge(object.body.progress().0 + STEP_BYTES) > store.object_bytes_max() {
                     return Some(Written::Outgrown(data));
                 }
+                if self.count_ahead(object.body.progress().0 + STEP_BYTES, false).is_err() {
+                    return Some(Written::Broken);
+                }
                 match (store.reserve(STEP_BYTES).await, object.body.as_whole()) {
                     (Some(step), Some(body)) => body.hold(step),
                     _ => return Some(Written::Broken),
@@ -187,7 +194,7 @@ impl Fill<'_> {
     /// Removes what was held in place of an answer that is not kept. What an origin gives to a client with credentials
     /// says nothing of what it gives to others.
     pub(in crate::coalesce) fn forget_unkept(&self) {
-        if self.job.authorization.is_none() && !self.job.directives.no_store {
+        if self.job.authorization.is_none() && !self.job.wishes.no_store {
             self.coalescer.store.remove(self.flight.key.hash, &self.flight.key.text);
         }
     }

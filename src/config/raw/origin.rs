@@ -97,7 +97,8 @@ impl Default for OriginTimeouts {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(in crate::config) struct OriginLimits {
-    /// Requests under way at once.
+    /// Requests under way at once. Blocking reloads (`_HLS_msn`), which the origin holds until a playlist has grown, take
+    /// half of them at most: one for each playlist with viewers and part that they wait for.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(in crate::config) connections: u32,
     /// How long a request waits for its turn; `"0s"` does not wait. Up to 1h.

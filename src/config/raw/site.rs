@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Duration, KindWord, OneOrMany, Size};
+use super::{Duration, KindWord, OneOrMany, Playlist, Size, Steered};
 
 /// `[[site]]`
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -21,6 +21,9 @@ pub(in crate::config) struct Site {
     /// Name of the token policy, as in `[token.NAME]`. Without it no token is asked for.
     #[schemars(example = &"viewer")]
     pub(in crate::config) token: Option<String>,
+    /// Name of the content steering, as in `[steering.NAME]`. Without it the site serves no steering manifest.
+    #[schemars(example = &"viewer")]
+    pub(in crate::config) steering: Option<String>,
     /// Cross-origin sharing (CORS). Without it the origin's own answer headers decide.
     pub(in crate::config) cors: Option<Cors>,
     /// Methods the site takes; others are answered 405. Methods other than GET, HEAD and OPTIONS pass through, are never
@@ -173,6 +176,89 @@ pub(in crate::config) struct Rule {
     /// them the oldest go. 1MiB to `store.memory`. Default: a tenth of `store.memory`.
     #[schemars(example = "64MiB")]
     pub(in crate::config) quota: Option<Size>,
+    /// What these paths count as, whatever their extension says: an asset kind, such as `key` for a licence service. Of a
+    /// rule with `path` alone as condition.
+    #[schemars(example = &"key")]
+    pub(in crate::config) classify: Option<KindWord>,
+    /// Low-Latency HLS and blocking playlist reload (RFC 8216bis section 6.2.5).
+    pub(in crate::config) low_latency: Option<LowLatency>,
+    /// What is fetched ahead of the first request, of renditions that have viewers: `segments` that a refreshed playlist
+    /// lists for the first time, with their parts; `hints` (`EXT-X-PRELOAD-HINT`); `cmcd`, what players announce as their next
+    /// object (`nor`, `nrr`). For the first two it stands in the rule for the playlists, for `cmcd` in that for what players
+    /// ask for. Bounded by `limits.prefetch_requests` and `limits.prefetch_bytes`. Default: nothing.
+    #[serde(default)]
+    #[schemars(example = ["segments", "hints"])]
+    pub(in crate::config) prefetch: Vec<Prefetch>,
+    /// Whether a live playlist that goes back, has no segments, or becomes of the other sort is kept from taking a good
+    /// one's place; the good one is served for `stale_if_error`, then the answer is an error. Also whether what a stream had
+    /// is purged when it begins anew. What cannot be read, or is not whole, never takes its place.
+    #[serde(default = "Rule::guard")]
+    pub(in crate::config) guard: bool,
+    /// Changes to playlists and manifests, made once, before they are kept; lines that are not changed stay byte for byte.
+    #[schemars(example = serde_json::json!({
+        "drop_parameters": ["sid"],
+        "hosts": { "origin.example": "cdn.example" },
+        "variants": { "height_max": 1080, "codecs": ["avc1", "mp4a"], "order": "-bandwidth" },
+    }))]
+    pub(in crate::config) playlist: Option<Playlist>,
+    /// Whether answers tell players what the edge knows (`CMSD-Static`, `CMSD-Dynamic`, CTA-5006).
+    #[serde(default)]
+    pub(in crate::config) cmsd: bool,
+    /// Whether multivariant playlists and DASH manifests tell players of the site's steering: `true`, or the ID of the
+    /// pathway that variants without one belong to and that players begin with; `true` is this node's own.
+    #[schemars(example = Steered::Switch(true))]
+    pub(in crate::config) steering: Option<Steered>,
+}
+
+/// `low_latency` of a rule.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct LowLatency {
+    /// Who holds a blocking reload until the playlist has grown: `origin` (it is passed on, one for each part), or `edge`:
+    /// the node announces it for live playlists of an origin that does not, and holds viewers while it asks the origin once
+    /// for all of them.
+    #[serde(default)]
+    pub(in crate::config) reload: By,
+    /// Who makes delta updates: `origin`, or `edge`: the node announces and makes them where the origin does not.
+    #[serde(default)]
+    pub(in crate::config) delta: By,
+    /// What a reload gets that is held until its deadline of three target durations: `error` (503), or `stale`: the
+    /// playlist as it is.
+    #[serde(default)]
+    pub(in crate::config) late: Late,
+}
+
+/// `reload` and `delta` of `low_latency`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum By {
+    #[default]
+    Origin,
+    Edge,
+}
+
+/// `late` of `low_latency`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum Late {
+    #[default]
+    Error,
+    Stale,
+}
+
+/// One of `prefetch`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::config) enum Prefetch {
+    Segments,
+    Hints,
+    Cmcd,
+}
+
+impl Rule {
+    const fn guard() -> bool {
+        true
+    }
 }
 
 /// `headers` of a rule.

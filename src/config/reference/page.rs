@@ -75,11 +75,7 @@ impl Page {
             about.push_str(" Required.");
         }
         self.comment("", &about);
-        let table = schema.get("items").filter(|items| items.get("properties").is_some()).unwrap_or(schema);
-        for (name, inner) in properties(table).into_iter().flatten() {
-            let required = if is_required(table, name) { " Required." } else { "" };
-            self.comment("  ", &format!("- `{name}`: {}{required}", sentence(inner)));
-        }
+        self.members("", schema);
         let default = default(schema);
         let setting = |value: &Value| format!("{name} = {}", toml_value(value));
         match (set, set.and_then(|set| set.get(name))) {
@@ -97,6 +93,16 @@ impl Page {
                 let shown = Some(example(schema)).filter(|value| empty && !value.is_null()).or(default);
                 shown.iter().for_each(|value| self.line(EXAMPLE, &setting(value)));
             }
+        }
+    }
+
+    /// What the members of a table are for, and those of the tables among them; `path` stands before their names.
+    fn members(&mut self, path: &str, schema: &Value) {
+        let table = schema.get("items").filter(|items| items.get("properties").is_some()).unwrap_or(schema);
+        for (name, inner) in properties(table).into_iter().flatten() {
+            let required = if is_required(table, name) { " Required." } else { "" };
+            self.comment("  ", &format!("- `{path}{name}`: {}{required}", sentence(inner)));
+            self.members(&format!("{path}{name}."), inner);
         }
     }
 

@@ -114,7 +114,7 @@ fn host_of(written: &str) -> Option<String> {
     name.then(|| written.to_ascii_lowercase())
 }
 
-fn host(report: &mut Report, key: &str, written: &str) -> String {
+pub(super) fn host(report: &mut Report, key: &str, written: &str) -> String {
     let usable = written.parse::<Authority>().is_ok_and(|authority| {
         host_of(authority.host()).is_some()
             && !written.contains('@')

@@ -20,6 +20,9 @@ const MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// The least that a disk of `store.disk` may take.
 const DISK_BYTES_MIN: u64 = 64 << 20;
 
+/// The least that may be fetched ahead.
+const PREFETCH_BYTES_MIN: u64 = 1 << 20;
+
 /// The least that `limits.window` may be: one chunk of the store.
 const WINDOW_BYTES_MIN: u64 = 256 << 10;
 
@@ -64,8 +67,17 @@ pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
         );
     }
     let trusted = raw.trusted_proxies.iter().enumerate();
+    let is_name = |name: &str| {
+        (1..=64).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
+    if let Some(name) = raw.name.as_ref().filter(|name| !is_name(name)) {
+        let reason = format!("\"{}\" is not a usable name", name.escape_debug());
+        report.mistake("server.name", reason, "use 1 to 64 ASCII letters, digits, \".\", \"-\" and \"_\"");
+    }
     let ms = MILLISECOND;
     Server {
+        name: raw.name.clone(),
         http,
         https,
         admin,
@@ -81,6 +93,7 @@ pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
         request_timeout: duration(report, "server.request_timeout", &raw.request_timeout, ms, HOUR),
         idle_timeout: duration(report, "server.idle_timeout", &raw.idle_timeout, ms, DAY),
         write_timeout: duration(report, "server.write_timeout", &raw.write_timeout, ms, HOUR),
+        drain_delay: duration(report, "server.drain_delay", &raw.drain_delay, Duration::ZERO, HOUR),
         drain_timeout: duration(report, "server.drain_timeout", &raw.drain_timeout, Duration::ZERO, DAY),
     }
 }
@@ -215,7 +228,28 @@ pub(super) fn limits(report: &mut Report, raw: &raw::Limits, memory: u64) -> Lim
         revocations: raw.revocations as usize,
         replays: raw.replays as usize,
         stream_subjects: raw.stream_subjects as usize,
+        playlists: raw.playlists as usize,
+        named_assets: raw.named_assets as usize,
+        parked: raw.parked as usize,
+        parked_per_client: raw.parked_per_client as usize,
+        prefetch_requests: raw.prefetch_requests as usize,
+        prefetch_bytes: prefetch_bytes(report, raw, memory),
+        key_requests: raw.key_requests,
+        key_clients: raw.key_clients as usize,
     }
+}
+
+/// What is fetched ahead takes at most half of the store; a bound that is not written gives way.
+fn prefetch_bytes(report: &mut Report, raw: &raw::Limits, memory: u64) -> u64 {
+    let key = "limits.prefetch_bytes";
+    let bytes = size(report, key, &raw.prefetch_bytes, PREFETCH_BYTES_MIN, u64::MAX);
+    let half = memory / 2;
+    if bytes > half && report.has(key) {
+        let reason = format!("\"{}\" is more than half of store.memory", raw.prefetch_bytes.0);
+        let remedy = format!("write at most \"{}\", or raise store.memory", units::show_size(half));
+        report.mistake(key, reason, remedy);
+    }
+    bytes.min(half)
 }
 
 /// The window is at most a quarter of the store; one that is not written gives way.

@@ -1,5 +1,6 @@
 //! `[[site]]`: what it means. Its rules are in [`rule`].
 
+mod playlist;
 mod rule;
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use http::{Method, Uri};
 
 use super::super::diagnostic::{Report, join};
-use super::super::model::{Coding, Cors, HostPattern, Quota, Site, TokenPolicy};
+use super::super::model::{Coding, Cors, HostPattern, Quota, Rule, Site, Steering, TokenPolicy};
 use super::super::raw;
 use super::{DURATION_MAX, duration, no_duplicates, reference, size};
 pub(super) use rule::request_headers;
@@ -19,6 +20,8 @@ pub(super) struct Around<'a> {
     pub(super) memory: u64,
     /// Token policies, in the order in which sites refer to them.
     pub(super) tokens: &'a [TokenPolicy],
+    /// Content steering, in the order in which sites refer to it.
+    pub(super) steering: &'a [Steering],
 }
 
 pub(super) fn sites(report: &mut Report, file: &raw::File, around: &Around<'_>) -> Vec<Site> {
@@ -39,6 +42,8 @@ pub(super) fn sites(report: &mut Report, file: &raw::File, around: &Around<'_>) 
     unused(report, "origin", &file.origin, &origins.collect::<Vec<_>>());
     let tokens = file.site.iter().filter_map(|site| site.token.as_deref());
     unused(report, "token", &file.token, &tokens.collect::<Vec<_>>());
+    let steering = file.site.iter().filter_map(|site| site.steering.as_deref());
+    unused(report, "steering", &file.steering, &steering.collect::<Vec<_>>());
     sites
 }
 
@@ -83,7 +88,17 @@ fn site(
     let site_methods = methods(report, &format!("{key}.methods"), &raw.methods);
     let claims = token.and_then(|place| around.tokens.get(place)).map(|policy| policy.format.claims());
     let claims = if raw.token.is_some() { Some(claims.unwrap_or_default()) } else { None };
-    let of_site = rule::OfSite { methods: &site_methods, claims, memory: around.memory };
+    let steering_key = format!("{key}.steering");
+    let steering = raw
+        .steering
+        .as_ref()
+        .and_then(|name| reference(report, &steering_key, "steering", name, &file.steering));
+    let steered = steering.and_then(|place| around.steering.get(place));
+    let of_site = rule::OfSite { methods: &site_methods, claims, memory: around.memory, steering: steered };
+    let rules = rule::rules(report, key, &raw.rule, &of_site);
+    if let Some(steered) = steered {
+        steerable(report, (key, &steering_key), steered, &site_methods, &rules);
+    }
     Site {
         name: hosts.first().map(host_name).unwrap_or_default(),
         hosts,
@@ -94,8 +109,34 @@ fn site(
         encodings: encodings(report, &format!("{key}.encodings"), &raw.encodings),
         cache_status_key: raw.cache_status_key,
         quota: quota(report, &format!("{key}.quota"), raw.quota.as_ref(), !file.store.disk.is_empty()),
-        rules: rule::rules(report, key, &raw.rule, &of_site),
+        steering,
+        rules,
         methods: site_methods,
+    }
+}
+
+/// Whether the site's steering manifest can be asked for, and no rule is meant for its path.
+fn steerable(
+    report: &mut Report,
+    (site, key): (&str, &str),
+    steering: &Steering,
+    methods: &[Method],
+    rules: &[Rule],
+) {
+    if !methods.contains(&Method::GET) {
+        let reason =
+            "has no effect: the site's methods do not name GET, with which players ask for the manifest";
+        report.mistake(key, reason, "add \"GET\" to methods, or remove it");
+    }
+    let names = |rule: &Rule| rule.path.as_ref().is_some_and(|path| *path == steering.path.as_str());
+    for (place, _) in rules.iter().enumerate().filter(|(_, rule)| names(rule)) {
+        let reason =
+            format!("never applies: the node itself serves {} ([steering.{}])", steering.path, steering.name);
+        report.mistake(
+            &format!("{site}.rule[{place}].path"),
+            reason,
+            "remove the rule, or give the steering another path",
+        );
     }
 }
 

@@ -51,7 +51,7 @@ fn bearer(form: Form, token: &str) -> Bearer<'_> {
         is_token: &|_| false,
         has_token: &|_| false,
     };
-    Bearer { terms, token, inherits: false, host: "h.example" }
+    Bearer { terms, token, query: "", inherits: false, host: "h.example" }
 }
 
 async fn given(object: &Arc<Object>, bearer: &Bearer<'_>) -> Option<String> {
@@ -157,7 +157,7 @@ async fn a_rewritten_text_is_compared_by_a_tag_of_its_own_and_sent_whole() {
     assert_eq!(tag(&one), tag(&select("t=1").await));
     let selected = Selected::rewritten(one.clone());
     let planned = |name: HeaderName, value: HeaderValue| {
-        let terms = plan::Terms { ranges_max: 3, boundary: Boundary::random };
+        let terms = plan::Terms { ranges_max: 3, named: 0, boundary: Boundary::random };
         plan(&Method::GET, &HeaderMap::from_iter([(name, value)]), &object, &selected, &terms).unwrap()
     };
     assert_eq!(planned(IF_NONE_MATCH, tag(&one)), Plan::NotModified);

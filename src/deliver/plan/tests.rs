@@ -16,7 +16,7 @@ const EARLIER: &str = "Tue, 14 Nov 2023 22:13:19 GMT";
 const MODIFIED: &str = "Tue, 14 Nov 2023 22:13:20 GMT";
 const A_SECOND_LATER: &str = "Tue, 14 Nov 2023 22:13:21 GMT";
 
-const TERMS: Terms = Terms { ranges_max: 3, boundary: Boundary::random };
+const TERMS: Terms = Terms { ranges_max: 3, named: 0, boundary: Boundary::random };
 
 /// Fields of a header.
 type Fields<'a> = &'a [(&'static str, &'a str)];
@@ -54,11 +54,15 @@ fn object(status: u16, told: bool, complete: bool) -> Object {
 }
 
 fn tried(object: &Object, fields: Fields<'_>) -> Result<Plan, Untold> {
+    tried_with(object, fields, 0)
+}
+
+fn tried_with(object: &Object, fields: Fields<'_>, named: u64) -> Result<Plan, Untold> {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
         headers.append(*name, value.parse().unwrap());
     }
-    plan(&Method::GET, &headers, object, &Selected::default(), &TERMS)
+    plan(&Method::GET, &headers, object, &Selected::default(), &Terms { named, ..TERMS })
 }
 
 fn planned(object: &Object, fields: Fields<'_>) -> Plan {
@@ -176,6 +180,20 @@ fn a_range_of_untold_length_is_honoured_once_it_is_certain() {
         ("bytes=9-5", Ok(Plan::Whole)),
     ] {
         assert_eq!(tried(&growing, &[("range", field)]), expected, "{field}");
+    }
+}
+
+#[test]
+fn bytes_that_a_playlist_has_named_are_sent_as_they_come() {
+    let growing = object(200, false, false);
+    for (field, expected) in [
+        ("bytes=0-7", Ok(Plan::Part { start: 0, end: 8, len: None })),
+        ("bytes=4-7", Ok(Plan::Part { start: 4, end: 8, len: None })),
+        ("bytes=5-7", Err(Untold(6))),
+        ("bytes=4-8", Err(Untold(9))),
+        ("bytes=2-", Err(Untold(u64::MAX))),
+    ] {
+        assert_eq!(tried_with(&growing, &[("range", field)], 8), expected, "{field}");
     }
 }
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use super::*;
+use crate::hls::variables::{VALUE_BYTES_MAX, VARIABLES_MAX};
 use proptest::prelude::*;
 
 fn places(text: &str) -> Vec<Place<'_>> {
@@ -105,6 +106,21 @@ fn line() -> impl Strategy<Value = (String, Option<String>)> {
         Just((String::new(), None)),
         "#EXTINF:[0-9],[ -~]{0,12}".prop_map(|tag| (tag, None)),
     ]
+}
+
+#[test]
+fn a_place_says_what_makes_it_a_uri() {
+    let text = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n# comment\nv.m3u8\nstray\n#EXT-X-STREAM-INF:A=1\n#EXTINF:2,\nseg\n\
+                #EXT-X-DATERANGE:ID=\"a\",X-ASSET-LIST=\"l\"\r\n";
+    let stands: Vec<_> = places(text).into_iter().map(|place| place.stands).collect();
+    let list = "ID=\"a\",X-ASSET-LIST=\"l\"\r";
+    let expected = [
+        Stands::Variant,
+        Stands::Segment,
+        Stands::Segment,
+        Stands::Attribute { tag: "EXT-X-DATERANGE", name: "X-ASSET-LIST", list },
+    ];
+    assert_eq!(stands, expected);
 }
 
 proptest! {

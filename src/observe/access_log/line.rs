@@ -43,7 +43,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("method", "request method"),
     ("host", "host asked for"),
     ("path", "path without the token"),
-    ("query", "query without token and CMCD"),
+    ("query", "query without token, CMCD and what a rule drops (drop_parameters)"),
     ("proto", "h1 or h2"),
     ("tls", "whether the client came over TLS"),
     ("status", "status sent; 0: the client left before there was one"),

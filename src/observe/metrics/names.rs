@@ -64,6 +64,27 @@ pub const COALESCE_TIMEOUTS: Family = Family {
     unit: "requests",
     help: "Requests that gave up waiting for another request's fetch.",
 };
+/// `forebay_parked_requests`
+pub const PARKED: Family = Family {
+    name: "forebay_parked_requests",
+    labels: &["site"],
+    unit: "requests",
+    help: "Playlist requests held now until the playlist has grown (blocking reload).",
+};
+/// `forebay_parking_refused_total`
+pub const PARKING_REFUSED: Family = Family {
+    name: "forebay_parking_refused_total",
+    labels: &["site", "reason"],
+    unit: "requests",
+    help: "Playlist requests not held, by reason: parked (of all clients), parked_per_client.",
+};
+/// `forebay_late_holds_total`
+pub const LATE_HOLDS: Family = Family {
+    name: "forebay_late_holds_total",
+    labels: &["site"],
+    unit: "requests",
+    help: "Playlist requests held for three target durations without the playlist growing.",
+};
 /// `forebay_token_denied_total`
 pub const TOKEN_DENIED: Family = Family {
     name: "forebay_token_denied_total",
@@ -84,6 +105,20 @@ pub const VIEWERS: Family = Family {
     labels: &["site", "stream"],
     unit: "viewers",
     help: "Distinct viewers in the last 30 seconds, estimated, by directory of the multivariant playlist.",
+};
+/// `forebay_playlist_staleness_seconds`
+pub const STALENESS: Family = Family {
+    name: "forebay_playlist_staleness_seconds",
+    labels: &["site", "stream"],
+    unit: "seconds",
+    help: "Time since the live playlist of a stream that has stood still longest has grown, while viewers ask for it.",
+};
+/// `forebay_playlist_target_duration_seconds`
+pub const TARGET_DURATION: Family = Family {
+    name: "forebay_playlist_target_duration_seconds",
+    labels: &["site", "stream"],
+    unit: "seconds",
+    help: "Target duration of the playlist that forebay_playlist_staleness_seconds tells of.",
 };
 /// `forebay_connections`
 pub const CONNECTIONS: Family = Family {
@@ -130,9 +165,14 @@ pub const METRICS: &[Family] = &[
     COALESCED,
     COALESCE_WAIT,
     COALESCE_TIMEOUTS,
+    PARKED,
+    PARKING_REFUSED,
+    LATE_HOLDS,
     TOKEN_DENIED,
     JWKS_REFRESHES,
     VIEWERS,
+    STALENESS,
+    TARGET_DURATION,
     CONNECTIONS,
     CONNECTIONS_REFUSED,
     ACCESS_LOG_DROPPED,

@@ -5,7 +5,11 @@ use std::time::Instant;
 
 use super::names::{CODES, METRICS};
 use super::*;
+use crate::clock::Clock;
+use crate::hls;
+use crate::key::Key;
 use crate::observe::record::tests::hit;
+use crate::playlists::Playlists;
 
 fn text(metrics: &Metrics) -> String {
     String::from_utf8(metrics.render().unwrap()).unwrap()
@@ -192,8 +196,17 @@ fn every_listed_family_is_registered_under_its_name_and_help() {
     let viewers = crate::observe::Viewers::new(&["a.example"], Instant::now());
     viewers.register(metrics.registry()).unwrap();
     viewers.record(&hit(), Instant::now());
+    let (playlists, clock) = (Arc::new(Playlists::new(1, 1)), Clock::system());
+    let key = Key { hash: 0, text: "a.example /v.m3u8".into() };
+    let playlist = playlists.get_or_insert(&key.text);
+    playlist.learn(hls::read::read(b"#EXTM3U\n").unwrap(), &key, clock.now(), false);
+    playlist.mark_asked(clock.now());
+    crate::observe::Staleness::register(&playlists, &viewers, &clock, metrics.registry()).unwrap();
     metrics.record(&Record { outcome: Outcome::Coalesced, denial: Some(Denial::Token("expired")), ..hit() });
     metrics.coalesce_timeout(None);
+    metrics.parked(Some(0)).inc();
+    metrics.parking_refused(Some(0), "parked");
+    metrics.late_hold(Some(0));
     metrics.jwks_refresh("viewer", "changed");
     let text = text(&metrics);
     for family in METRICS {
@@ -205,18 +218,25 @@ fn every_listed_family_is_registered_under_its_name_and_help() {
     }
 }
 
-/// The rules name only what exists: families of the table, those that origins, disks and fleets register, and rules of the file
-/// itself.
+/// Rules and dashboard name only what exists: families of the table, those that origins, disks and fleets register, and rules of
+/// the file itself.
 #[test]
-fn the_prometheus_rules_name_only_metrics_that_exist() {
+fn rules_and_dashboard_name_only_metrics_that_exist() {
     let rules = include_str!("../../../conf/prometheus/rules.yml");
+    let dashboard = include_str!("../../../conf/grafana/forebay.json");
     let others = [
+        "forebay_cache_bytes",
+        "forebay_cache_evictions_total",
+        "forebay_prefetch_bytes_total",
+        "forebay_origin_first_byte_seconds",
         "forebay_origin_requests_total",
         "forebay_origin_response_bytes_total",
         "forebay_disk_out",
         "forebay_disk_corrupt_total",
         "forebay_disk_writes_shed_total",
         "forebay_fleet_up",
+        "forebay_playlist_guarded_total",
+        "forebay_stream_restarts_total",
         "forebay_token_replays_full_total",
         "forebay_token_revocations_lost_total",
     ];
@@ -224,15 +244,17 @@ fn the_prometheus_rules_name_only_metrics_that_exist() {
         rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ")).collect();
     assert!(recorded.len() >= 4, "{recorded:?}");
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    let mut seen = 0;
-    for line in rules.lines().filter(|line| !line.trim_start().starts_with('#')) {
-        for word in line.split(|c| !is_name(c)).filter(|word| word.contains("forebay_")) {
-            let family = ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end));
-            let family = family.unwrap_or(word);
-            let known = METRICS.iter().any(|known| known.name == family);
-            assert!(known || others.contains(&family) || recorded.contains(word), "{word}");
-            seen += 1;
+    for text in [rules, dashboard] {
+        let mut seen = 0;
+        for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+            for word in line.split(|c| !is_name(c)).filter(|word| word.contains("forebay_")) {
+                let family = ["_bucket", "_count", "_sum"].iter().find_map(|end| word.strip_suffix(end));
+                let family = family.unwrap_or(word);
+                let known = METRICS.iter().any(|known| known.name == family);
+                assert!(known || others.contains(&family) || recorded.contains(word), "{word}");
+                seen += 1;
+            }
         }
+        assert!(seen > 10);
     }
-    assert!(seen > 10);
 }

@@ -1,6 +1,6 @@
 //! The cap on a group: who may go, who waits, who is refused.
 
-use super::scripted::{Scripted, Step, answer, send};
+use super::scripted::{Refusing, Scripted, Step, answer, send};
 use super::*;
 
 /// A server whose first answer never ends, and a group that asks it one request at a time.
@@ -102,4 +102,69 @@ async fn a_passed_through_request_counts_in_the_cap() {
     assert_eq!(group.upstream_peer().await.err().unwrap().as_str(), "queue_full");
     drop(passing);
     assert!(group.fetch(&get("/x")).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_leaves_a_quarter_of_the_turns_and_one_at_least() {
+    for (connections, spare) in [(1, 0), (2, 1), (4, 3), (16, 12)] {
+        let limits = OriginLimits { connections, queue: SHORT, queue_length: 0 };
+        let (group, _registry) = set_up(&Origin { limits, ..origin(vec![Refusing::start().server()]) });
+        let turns: Vec<_> = std::iter::from_fn(|| group.spare_turn()).take(100).collect();
+        assert_eq!(turns.len(), spare, "of {connections}");
+        drop(turns);
+        assert_eq!(group.spare_turn().is_some(), spare > 0);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_was_taken_before_is_one_attempt_and_given_back() {
+    let server = Scripted::always(answer(503, "busy")).await;
+    let limits = OriginLimits { connections: 2, queue: SHORT, queue_length: 0 };
+    let (group, registry) = set_up(&Origin { limits, ..origin(vec![server.server()]) });
+    let request = FetchRequest { reason: FetchReason::Prefetch, ..get("/x") };
+    let turn = group.spare_turn().unwrap();
+    assert!(group.spare_turn().is_none());
+    let response = group.fetch_once(&request, turn).await.unwrap();
+    assert_eq!(response.header.status, 503);
+    assert_eq!(server.seen().len(), 1);
+    drop(response);
+    assert!(group.spare_turn().is_some());
+    assert_eq!(metric(&registry, "forebay_origin_requests_total", &[("reason", "prefetch")]), 1);
+    assert_eq!(metric(&registry, "forebay_origin_retries_total", &[]), 0);
+}
+
+#[tokio::test]
+async fn what_the_origin_holds_leaves_half_of_the_turns() {
+    let server = Scripted::start(|_, seen| match seen.head.contains("_HLS_msn") {
+        true => vec![Step::Hold],
+        false => answer(200, "segment"),
+    })
+    .await;
+    let config = Origin {
+        limits: OriginLimits { connections: 4, queue: SHORT, queue_length: 16 },
+        ..origin(vec![server.server()])
+    };
+    let (group, registry) = set_up(&config);
+    let reload = |msn: u64| {
+        let group = Arc::clone(&group);
+        tokio::spawn(async move {
+            let target = format!("/v.m3u8?_HLS_msn={msn}");
+            let request = FetchRequest { hold: Some(PATIENCE), ..get(&target) };
+            group.fetch(&request).await.err().map(|error| error.as_str())
+        })
+    };
+    let held = [reload(1), reload(2)];
+    eventually("two are held", || server.seen().len() == 2).await;
+    assert_eq!(reload(3).await.unwrap(), Some("queue_timeout"), "a third one has no turn");
+    let mut segments = Vec::new();
+    for _ in 0..2 {
+        segments.push(group.fetch(&get("/1.m4s")).await.unwrap());
+    }
+    assert_eq!(metric(&registry, "forebay_origin_errors_total", &[]), 1);
+    held[0].abort();
+    eventually("its connection is closed", || server.open() < 4).await;
+    let third = reload(4);
+    eventually("a third one goes", || server.seen().len() == 5).await;
+    third.abort();
+    held[1].abort();
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::model::OriginServer;
@@ -18,6 +19,8 @@ pub(super) enum Step {
     Close,
     /// Neither sends nor closes until the client is gone.
     Hold,
+    /// Goes on when the test says so.
+    Await(Arc<Notify>),
 }
 
 /// Sends `text` as it is.
@@ -153,6 +156,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     let _ = stream.shutdown().await;
                     return;
                 }
+                Step::Await(go) => go.notified().await,
                 Step::Hold => {
                     let _ = stream.read(&mut [0]).await;
                     return;

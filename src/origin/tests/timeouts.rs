@@ -1,6 +1,6 @@
 //! Each wait has its own limit and its own word. The servers here never go on, so nothing depends on the machine.
 
-use super::scripted::{Scripted, Step, send};
+use super::scripted::{Scripted, Step, answer, send};
 use super::*;
 
 #[tokio::test]
@@ -81,4 +81,68 @@ async fn a_wait_for_a_piece_that_is_given_up_loses_nothing() {
     assert_eq!(body(&mut response).await.unwrap(), "ment");
     go.notify_one();
     server.await.unwrap();
+}
+
+fn held(path_and_query: &str, hold: Duration) -> FetchRequest<'_> {
+    FetchRequest { hold: Some(hold), ..get(path_and_query) }
+}
+
+/// Returns when this much time has passed, by the time out of a request that is not held.
+async fn times_out_after(limit: Duration) {
+    let never = Scripted::always(vec![Step::Hold]).await;
+    let mut config = origin(vec![never.server()]);
+    config.timeouts.first_byte = limit;
+    let (group, _registry) = set_up(&config);
+    assert_eq!(group.fetch(&get("/x")).await.err().unwrap().as_str(), "first_byte_timeout");
+}
+
+#[tokio::test]
+async fn a_request_that_is_held_on_purpose_gets_that_time_as_well() {
+    let go = Arc::new(tokio::sync::Notify::new());
+    let waits = Step::Await(Arc::clone(&go));
+    let server = Scripted::start(move |_, _| [vec![waits.clone()], answer(200, "playlist")].concat()).await;
+    let mut config = origin(vec![server.server()]);
+    config.timeouts.first_byte = SHORT;
+    config.timeouts.between_bytes = SHORT;
+    let (group, _registry) = set_up(&config);
+    let longer = tokio::spawn({
+        let group = Arc::clone(&group);
+        async move { body(&mut group.fetch(&held("/x", PATIENCE)).await.unwrap()).await.unwrap() }
+    });
+    eventually("it is held", || server.seen().len() == 1).await;
+    times_out_after(SHORT).await;
+    go.notify_one();
+    assert_eq!(longer.await.unwrap(), "playlist");
+    let error = group.fetch(&held("/x", SHORT)).await.err().unwrap();
+    assert_eq!(error.as_str(), "first_byte_timeout", "the hold ends too");
+}
+
+#[tokio::test]
+async fn another_attempt_is_not_held_for_as_long_again() {
+    const HOLD: Duration = Duration::from_millis(400);
+    let go = Arc::new(tokio::sync::Notify::new());
+    let waits = Step::Await(Arc::clone(&go));
+    let server = Scripted::start(move |number, _| match number {
+        0 => [vec![waits.clone()], answer(503, "late")].concat(),
+        _ => vec![Step::Hold],
+    })
+    .await;
+    let mut config = origin(vec![server.server()]);
+    config.timeouts.first_byte = HOLD * 4;
+    let (group, _registry) = set_up(&config);
+    let retried = tokio::spawn({
+        let group = Arc::clone(&group);
+        async move { group.fetch(&held("/retried", HOLD)).await.map(|answer| answer.header.status) }
+    });
+    eventually("it is held", || server.seen().len() == 1).await;
+    times_out_after(HOLD).await;
+    go.notify_one();
+    eventually("a second attempt", || server.seen().len() == 2).await;
+    // Begun later, with half of the hold: it ends first only if the other one's began anew.
+    let other = held("/other", HOLD / 2);
+    tokio::select! {
+        biased;
+        status = retried => assert_eq!(status.unwrap().unwrap(), 503, "what was in hand"),
+        _ = group.fetch(&other) => panic!("the second attempt was held anew"),
+    }
 }

@@ -47,7 +47,8 @@ fn object(text: &str, generation: u64, tags: &[&str], id: usize, now: SystemTime
     let body = Body::growing(None, None);
     body.finish();
     let key = Key { hash: hash(text), text: text.into() };
-    let provenance = Provenance { generation, tags: tags.iter().map(|tag| tag_hash(tag)).collect() };
+    let provenance =
+        Provenance { generation, tags: tags.iter().map(|tag| tag_hash(tag)).collect(), ahead: None };
     let object = Object::new(key, Kind::Segment, header, lifetime(now), body.into());
     Arc::new(Object { provenance, ..object })
 }

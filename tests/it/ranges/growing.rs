@@ -53,6 +53,29 @@ async fn a_bounded_range_is_answered_when_it_is_here() {
     assert_eq!(origin.requests("/seg.m4s"), 1);
 }
 
+/// A part that is a range of its segment is sent as it comes: a playlist has named it, so that it will be there.
+#[tokio::test]
+async fn a_part_that_a_playlist_names_is_sent_while_its_segment_grows() {
+    let (origin, edge, rest) = node(segment(), "").await;
+    let playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PART-INF:PART-TARGET=1\n\
+        #EXT-X-PART:DURATION=1,URI=\"seg.m4s\",BYTERANGE=\"90000@0\"\n\
+        #EXT-X-PART:DURATION=1,URI=\"seg.m4s\",BYTERANGE=\"30000\"\n\
+        #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"seg.m4s\",BYTERANGE-START=120000\n";
+    origin.on("/live.m3u8", Answer::ok(playlist));
+    assert_eq!(edge.get("/live.m3u8").await.status(), 200);
+    let mut part = edge.open(&ranged("bytes=90000-119999")).await;
+    let head = part.head("GET").await;
+    assert_eq!((head.status, head.get("content-range")), (206, Some("bytes 90000-119999/*")));
+    let here = part.at_least(HERE - 90_000).await.expect("what is here, while the rest is held");
+    let mut beyond = edge.open(&ranged("bytes=90000-120000")).await;
+    rest.open();
+    let (tail, end) = part.rest().await;
+    assert_eq!(end, End::Clean);
+    assert_same_bytes(&[here, tail.to_vec()].concat(), &content(1, LENGTH)[90_000..120_000], "the part");
+    assert_eq!(beyond.response("GET").await.status(), 206, "what is not named is waited for");
+    assert_eq!(origin.requests("/seg.m4s"), 1);
+}
+
 /// By the very large last position a client asks for all that comes, and gets it as it comes (RFC 8673 section 2.2).
 #[tokio::test]
 async fn the_very_large_last_position_streams_what_comes() {

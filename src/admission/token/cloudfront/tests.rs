@@ -302,7 +302,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_signed_is_admitted_and_nothing_else(path in "(/[a-zA-Z0-9 ._~é-]{1,8}){1,4}", life in 1_u64..1_000_000, star in any::<bool>()) {
+    fn what_is_signed_is_admitted_and_nothing_else(path in "(/[a-zA-Z0-9][a-zA-Z0-9 ._~é-]{0,7}){1,4}", life in 1_u64..1_000_000, star in any::<bool>()) {
         let path = percent_encoding::utf8_percent_encode(&path, percent_encoding::CONTROLS).to_string().replace(' ', "%20");
         let resource = format!("http://h{}", if star { "/*" } else { &path });
         let canned = Claims::Canned { url: format!("http://h{path}"), expires: NOW + life };

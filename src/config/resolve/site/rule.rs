@@ -8,13 +8,16 @@ use wildmatch::WildMatch;
 use crate::asset::Kind;
 
 use super::super::super::diagnostic::Report;
-use super::super::super::model::{DiskAdmission, KeyParts, RequestHeaders, Rule};
+use super::super::super::model::{
+    By, DiskAdmission, KeyParts, Late, LowLatency, Prefetch, RequestHeaders, Rule, Steering, SteeringTag,
+};
 use super::super::super::raw;
-use super::super::{DURATION_MAX, duration, no_duplicates, size};
+use super::super::{DURATION_MAX, duration, no_duplicates, size, steering};
 use super::QUOTA_BYTES_MIN;
 
 mod parts;
 
+pub(super) use parts::query_name;
 pub(in super::super) use parts::request_headers;
 
 /// What part of `store.memory` the objects of a rule keyed by user may take, where the rule does not say: a tenth.
@@ -28,6 +31,8 @@ pub(super) struct OfSite<'a> {
     pub(super) claims: Option<&'static [&'static str]>,
     /// `store.memory`, in bytes.
     pub(super) memory: u64,
+    /// Its content steering.
+    pub(super) steering: Option<&'a Steering>,
 }
 
 /// `site` is the key of the site.
@@ -54,6 +59,11 @@ fn rule(report: &mut Report, key: &str, raw: &raw::Rule, of_site: &OfSite<'_>) -
     let parts = parts.map(|raw| parts::key(report, &format!("{key}.key"), raw, of_site.claims));
     let parts = parts.unwrap_or_default();
     let quota = quota(report, key, raw, &parts, of_site.memory);
+    let playlist = raw.playlist.as_ref().map(|raw| {
+        let query = parts.query.as_deref();
+        super::playlist::playlist(report, &format!("{key}.playlist"), raw, of_site.claims, query)
+    });
+    playlist_conditions(report, key, raw);
     let mut time = |name: &str, written: &Option<raw::Duration>| {
         let key = format!("{key}.{name}");
         written.as_ref().map(|written| duration(report, &key, written, Duration::ZERO, DURATION_MAX))
@@ -62,9 +72,11 @@ fn rule(report: &mut Report, key: &str, raw: &raw::Rule, of_site: &OfSite<'_>) -
     let browser_ttl = time("browser_ttl", &raw.browser_ttl);
     let stale_while_revalidate = time("stale_while_revalidate", &raw.stale_while_revalidate);
     let stale_if_error = time("stale_if_error", &raw.stale_if_error);
+    let kinds = kinds(report, &format!("{key}.kind"), raw);
     Rule {
         path: raw.path.as_ref().map(|written| path(report, &format!("{key}.path"), written)),
-        kinds: kinds(report, &format!("{key}.kind"), raw),
+        prefetch: prefetch(report, &format!("{key}.prefetch"), raw, &kinds, &parts),
+        kinds,
         status: status(report, &format!("{key}.status"), raw),
         ttl,
         browser_ttl,
@@ -85,12 +97,113 @@ fn rule(report: &mut Report, key: &str, raw: &raw::Rule, of_site: &OfSite<'_>) -
             .map(|raw| parts::changes(report, &format!("{key}.headers"), raw))
             .unwrap_or_default(),
         quota,
+        classify: raw.classify.as_ref().and_then(|word| classify(report, key, raw, word)),
+        low_latency: raw.low_latency.as_ref().map(low_latency).unwrap_or_default(),
+        guard: raw.guard,
+        playlist: playlist.unwrap_or_default(),
+        cmsd: raw.cmsd,
+        steering: steered(report, key, raw, of_site),
         disk: raw.disk.map(|written| match written {
             raw::DiskAdmission::Second => DiskAdmission::Second,
             raw::DiskAdmission::Always => DiskAdmission::Always,
             raw::DiskAdmission::Never => DiskAdmission::Never,
         }),
     }
+}
+
+/// What paths count as is asked before anything else is known of a request.
+fn classify(report: &mut Report, key: &str, raw: &raw::Rule, word: &raw::KindWord) -> Option<Kind> {
+    let key = format!("{key}.classify");
+    if raw.path.is_none() {
+        report.mistake(&key, "would make every path of the site the same", "add the path that it is for");
+    }
+    let conditions = [
+        ("kind", raw.kind.is_some()),
+        ("status", raw.status.is_some()),
+        ("methods", raw.methods.is_some()),
+        ("request_headers", raw.request_headers.is_some()),
+    ];
+    for (name, _) in conditions.iter().filter(|(_, written)| *written) {
+        let reason = format!("cannot depend on {name}: what a path is, is asked first");
+        report.mistake(&key, reason, "move it to a rule that has a path and no other condition");
+    }
+    kind(report, &key, word)
+}
+
+/// Only what lists variants is told of steering.
+fn steered(report: &mut Report, key: &str, raw: &raw::Rule, of_site: &OfSite<'_>) -> Option<SteeringTag> {
+    let written = raw.steering.as_ref()?;
+    let key = format!("{key}.steering");
+    if let Some(kinds) = &raw.kind {
+        let tells = |word: &raw::KindWord| {
+            [Kind::MultivariantPlaylist, Kind::Manifest].iter().any(|kind| kind.as_str() == word.0)
+        };
+        if !kinds.places().iter().any(|(_, word)| tells(word)) {
+            let reason =
+                "has no effect beside kind: only multivariant playlists and manifests are told of steering";
+            report.mistake(&key, reason, "add \"multivariant_playlist\" or \"manifest\" to kind");
+        }
+    }
+    steering::tag(report, &key, written, of_site.steering)
+}
+
+/// Only playlists and manifests are changed. What is dropped from keys is asked of the path alone: segments are asked for in
+/// other ways than what names them.
+fn playlist_conditions(report: &mut Report, key: &str, raw: &raw::Rule) {
+    let Some(playlist) = &raw.playlist else { return };
+    let kinds = [Kind::MultivariantPlaylist, Kind::MediaPlaylist, Kind::Manifest].map(Kind::as_str);
+    if let Some(written) = &raw.kind
+        && !written.places().iter().any(|(_, word)| kinds.contains(&word.0.as_str()))
+    {
+        let changes = [("hosts", !playlist.hosts.is_empty()), ("variants", playlist.variants.is_some())];
+        for (name, _) in changes.iter().filter(|(_, written)| *written) {
+            let reason = "has no effect: the rule is for kinds that are no playlist and no manifest";
+            let remedy = format!("add one of {} to kind, or remove it", kinds.join(", "));
+            report.mistake(&format!("{key}.playlist.{name}"), reason, remedy);
+        }
+    }
+    if playlist.drop_parameters.is_empty() {
+        return;
+    }
+    let conditions = [("methods", raw.methods.is_some()), ("request_headers", raw.request_headers.is_some())];
+    for (name, _) in conditions.iter().filter(|(_, written)| *written) {
+        let reason = format!("cannot depend on {name}: it is for all requests of these paths");
+        let remedy = "move it to a rule without that condition";
+        report.mistake(&format!("{key}.playlist.drop_parameters"), reason, remedy);
+    }
+}
+
+fn low_latency(raw: &raw::LowLatency) -> LowLatency {
+    let by = |raw: raw::By| match raw {
+        raw::By::Origin => By::Origin,
+        raw::By::Edge => By::Edge,
+    };
+    let late = match raw.late {
+        raw::Late::Error => Late::Error,
+        raw::Late::Stale => Late::Stale,
+    };
+    LowLatency { reload: by(raw.reload), delta: by(raw.delta), late }
+}
+
+fn prefetch(report: &mut Report, key: &str, raw: &raw::Rule, kinds: &[Kind], parts: &KeyParts) -> Prefetch {
+    let word = |raw: &raw::Prefetch| match raw {
+        raw::Prefetch::Segments => "segments",
+        raw::Prefetch::Hints => "hints",
+        raw::Prefetch::Cmcd => "cmcd",
+    };
+    let words: Vec<&str> = raw.prefetch.iter().map(word).collect();
+    no_duplicates(report, words.iter().enumerate().map(|(place, word)| (format!("{key}[{place}]"), *word)));
+    let has = |word| words.contains(&word);
+    if (has("segments") || has("hints")) && !kinds.is_empty() && !kinds.contains(&Kind::MediaPlaylist) {
+        let reason = "has no effect: the rule is not for the playlists that name what comes next";
+        report.mistake(key, reason, "add \"media_playlist\" to kind, or move it to the rule for playlists");
+    }
+    if !words.is_empty() && (parts.is_of_request() || raw.request_headers.is_some()) {
+        let reason =
+            "has no effect beside what depends on a request's fields: nobody knows those of the next one";
+        report.mistake(key, reason, "remove it, or move it to a rule without them");
+    }
+    Prefetch { segments: has("segments"), hints: has("hints"), cmcd: has("cmcd") }
 }
 
 /// Settings that cannot do anything beside others of the rule.
@@ -104,6 +217,12 @@ fn ineffective(report: &mut Report, key: &str, raw: &raw::Rule, methods: &[Metho
         ("disk", raw.disk.is_some()),
         ("forward", !raw.forward.is_empty()),
         ("obey_client", raw.obey_client),
+        ("low_latency", raw.low_latency.is_some()),
+        ("prefetch", !raw.prefetch.is_empty()),
+        ("guard", !raw.guard),
+        ("playlist", raw.playlist.is_some()),
+        ("cmsd", raw.cmsd),
+        ("steering", raw.steering.is_some()),
     ];
     let mut written = |names: &[(&str, bool)], reason: &str, remedy: &str| {
         for (name, _) in names.iter().filter(|(_, written)| *written) {
@@ -116,6 +235,12 @@ fn ineffective(report: &mut Report, key: &str, raw: &raw::Rule, methods: &[Metho
         written(&caching, reason, "add \"GET\" to methods, or remove one of the two");
         written(&[("bypass", raw.bypass)], reason, "remove it");
     }
+    let kinds = raw.kind.as_ref().map(raw::OneOrMany::places).unwrap_or_default();
+    let of_keys = !kinds.is_empty() && kinds.iter().all(|(_, word)| word.0 == Kind::Key.as_str());
+    if of_keys || raw.classify.as_ref().is_some_and(|word| word.0 == Kind::Key.as_str()) {
+        let reason = "has no effect: keys and licences pass through and are never kept";
+        written(&caching, reason, "remove it");
+    }
     if raw.bypass {
         let reason = "has no effect beside bypass = true";
         written(&[("status", raw.status.is_some())], reason, "remove one of the two");
@@ -124,8 +249,14 @@ fn ineffective(report: &mut Report, key: &str, raw: &raw::Rule, methods: &[Metho
         let remedy = "move it to a rule without status";
         let key = [("key", raw.key.is_some())];
         written(&key, "has no effect beside status: the key is made before there is an answer", remedy);
-        let obey = [("obey_client", raw.obey_client), ("forward", !raw.forward.is_empty())];
+        let obey = [
+            ("obey_client", raw.obey_client),
+            ("forward", !raw.forward.is_empty()),
+            ("prefetch", !raw.prefetch.is_empty()),
+        ];
         written(&obey, "has no effect beside status: requests come before there is an answer", remedy);
+        let playlist = [("playlist", raw.playlist.is_some())];
+        written(&playlist, "has no effect beside status: only answers of 200 are changed", remedy);
     }
 }
 
@@ -186,17 +317,20 @@ fn kinds(report: &mut Report, key: &str, raw: &raw::Rule) -> Vec<Kind> {
     let places = written.places();
     let mut kinds = Vec::with_capacity(places.len());
     for (place, word) in &places {
-        match Kind::from_word(&word.0) {
-            Some(kind) => kinds.push(kind),
-            None => {
-                let words = Kind::ALL.map(Kind::as_str).join(", ");
-                let reason = format!("\"{}\" is not a kind", word.0.escape_debug());
-                report.mistake(&format!("{key}{place}"), reason, format!("write one of {words}"));
-            }
-        }
+        kinds.extend(kind(report, &format!("{key}{place}"), word));
     }
     no_duplicates(report, places.iter().map(|(place, word)| (format!("{key}{place}"), word.0.as_str())));
     kinds
+}
+
+fn kind(report: &mut Report, key: &str, word: &raw::KindWord) -> Option<Kind> {
+    let kind = Kind::from_word(&word.0);
+    if kind.is_none() {
+        let words = Kind::ALL.map(Kind::as_str).join(", ");
+        let reason = format!("\"{}\" is not a kind", word.0.escape_debug());
+        report.mistake(key, reason, format!("write one of {words}"));
+    }
+    kind
 }
 
 fn status(report: &mut Report, key: &str, raw: &raw::Rule) -> Vec<u16> {

@@ -44,17 +44,22 @@ pub(super) fn key(
 
 fn query(report: &mut Report, key: &str, raw: &[String]) -> Vec<String> {
     for (place, name) in raw.iter().enumerate() {
-        if name.is_empty() || name.contains(['&', '=', '?', '#']) {
-            let reason = format!("\"{}\" is not the name of a query parameter", name.escape_debug());
-            report.mistake(&format!("{key}[{place}]"), reason, "write the name alone, such as \"lang\"");
-        } else if !is_normal_name(name) {
-            let reason = format!("\"{}\" matches no parameter in normal form", name.escape_debug());
-            let remedy = "encode what is not a letter, a digit or one of \"-._~\" as %XX, in upper case";
-            report.mistake(&format!("{key}[{place}]"), reason, remedy);
-        }
+        query_name(report, &format!("{key}[{place}]"), name);
     }
     once_each(report, key, raw);
     raw.to_vec()
+}
+
+/// The name of a query parameter, in normal form.
+pub(in super::super) fn query_name(report: &mut Report, key: &str, name: &str) {
+    if name.is_empty() || name.contains(['&', '=', '?', '#']) {
+        let reason = format!("\"{}\" is not the name of a query parameter", name.escape_debug());
+        report.mistake(key, reason, "write the name alone, such as \"lang\"");
+    } else if !is_normal_name(name) {
+        let reason = format!("\"{}\" matches no parameter in normal form", name.escape_debug());
+        let remedy = "encode what is not a letter, a digit or one of \"-._~\" as %XX, in upper case";
+        report.mistake(key, reason, remedy);
+    }
 }
 
 /// Whether a parameter of this name can come: requests are compared in normal form (`src/key/target.rs`).

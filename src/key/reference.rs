@@ -1,9 +1,12 @@
 //! What a URI reference refers to (RFC 3986 section 4.2): something beside the document, a path of its host, another
-//! host, or nothing that HTTP fetches.
+//! host, or nothing that HTTP fetches; and its path and query, where it leads to the same site.
+
+use std::borrow::Cow;
 
 use crate::admission::request;
+use crate::key::target;
 
-/// A reference, as far as token carrying tells one from another.
+/// A reference, as far as one is told from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference<'a> {
     /// Relative to the document, its query included (`?x`).
@@ -47,9 +50,49 @@ impl<'a> Reference<'a> {
     }
 }
 
+/// Path and query of a reference in a document of this path (RFC 3986 section 5.2.2), not yet in normal form: dot segments
+/// are left in, a fragment is left out. `is_own` says whether a URL is the site's, by what stands before its path
+/// (`https://HOST:PORT` or `//HOST:PORT`) and its host without port. None: it leads elsewhere, or to nothing that HTTP
+/// fetches, or begins with a variable of a playlist that nobody knows.
+pub fn resolve<'a>(
+    uri: &'a str,
+    document: &str,
+    is_own: impl FnOnce(&str, &str) -> bool,
+) -> Option<(Cow<'a, str>, Option<&'a str>)> {
+    let uri = uri.split('#').next().unwrap_or_default();
+    let (target, is_whole) = match Reference::of(uri) {
+        Reference::Url { host, path_at } => {
+            let (before, target) = uri.split_at_checked(path_at)?;
+            (is_own(before, host).then_some(target)?, true)
+        }
+        Reference::Rooted => (uri, true),
+        Reference::Relative if uri.starts_with("{$") => return None,
+        Reference::Relative => (uri, false),
+        Reference::Other => return None,
+    };
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let path = match (path, is_whole) {
+        ("", true) => Cow::Borrowed("/"),
+        ("", false) => Cow::Owned(document.to_owned()),
+        (path, true) => Cow::Borrowed(path),
+        (path, false) => {
+            let folder = document.rfind('/').and_then(|last| document.get(..=last)).unwrap_or("/");
+            Cow::Owned([folder, path].concat())
+        }
+    };
+    Some((path, query))
+}
+
 /// The path of a reference or of what follows its authority: all before query and fragment.
 pub fn path_of(uri: &str) -> &str {
     uri.find(['?', '#']).and_then(|end| uri.get(..end)).unwrap_or(uri)
+}
+
+/// The path, in normal form, that a reference in a document at `base` (a path in normal form) leads to, whatever host it
+/// names. None: it leads to nothing that HTTP fetches.
+pub fn path_beside(uri: &str, base: &str) -> Option<String> {
+    let (path, _) = resolve(uri, base, |_, _| true)?;
+    target::path(&path, false).ok().map(Cow::into_owned)
 }
 
 /// Whether two hosts are the same, in any case and with or without the dot that ends a whole name.
@@ -125,6 +168,47 @@ mod tests {
             ("", Reference::Other),
         ] {
             assert_eq!(Reference::of(uri), expected, "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_reference_to_the_own_host_is_a_path_and_a_query() {
+        let own = |before: &str, host: &str| before.ends_with("own.example:8080") && host == "own.example";
+        for (uri, expected) in [
+            ("a.ts", Some(("/d/e/a.ts", None))),
+            ("../a.ts?x=1#t", Some(("/d/e/../a.ts", Some("x=1")))),
+            ("?x?y", Some(("/d/e/f", Some("x?y")))),
+            ("/a.ts?", Some(("/a.ts", Some("")))),
+            ("http://own.example:8080/a.ts", Some(("/a.ts", None))),
+            ("//own.example:8080?x", Some(("/", Some("x")))),
+            ("?u=http://other.example", Some(("/d/e/f", Some("u=http://other.example")))),
+            ("a{$x}.ts", Some(("/d/e/a{$x}.ts", None))),
+            ("http://own.example/a.ts", None),
+            ("https://other.example/a.ts", None),
+            ("{$base}/a.ts", None),
+            ("data:text/plain,a", None),
+            ("skd://key", None),
+            ("#t", None),
+            ("", None),
+        ] {
+            let found = resolve(uri, "/d/e/f", own);
+            assert_eq!(found, expected.map(|(path, query)| (Cow::Borrowed(path), query)), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_reference_leads_to_a_path() {
+        for (uri, expected) in [
+            ("a.ts?x=1", Some("/d/a.ts")),
+            ("../a.ts", Some("/a.ts")),
+            ("./e/../a%2Dts", Some("/d/a-ts")),
+            ("?x", Some("/d/v.m3u8")),
+            ("/a.ts#f", Some("/a.ts")),
+            ("https://h.example/a/b.ts?x", Some("/a/b.ts")),
+            ("//h.example", Some("/")),
+            ("data:,a", None),
+        ] {
+            assert_eq!(path_beside(uri, "/d/v.m3u8").as_deref(), expected, "{uri}");
         }
     }
 

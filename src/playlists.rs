@@ -1,0 +1,684 @@
+//! What the node knows of the playlists that have passed through it, and of the assets that they name.
+//!
+//! A playlist is held under several keys: as it is, and for each set of directives (`_HLS_*`). All of them are one playlist
+//! here, found by the text of its key without directives ([`key::undirected`]). Written by fills when an answer is kept,
+//! read by whoever decides about the next request. Nothing here is an object: what is held is looked up in the store, so
+//! a purge or an eviction needs no word here. Both tables are bounded (`limits.playlists`, `limits.named_assets`); what
+//! has not been used for longest goes first, and is learned again with the next answer.
+
+pub mod succession;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+use tokio::sync::watch;
+
+use crate::asset::{self, Kind};
+use crate::hls::directives::{Directives, Skip};
+use crate::hls::read::TARGET_DURATION_DEFAULT;
+use crate::hls::{PlaylistFacts, Reach};
+use crate::key::variant::primary_text;
+use crate::key::{self, Key, hash_of, hash_within, query_of};
+use succession::{Before, Doubt, Doubts, Good, Weighed};
+
+/// Target durations that a request is held at most until a playlist grows (RFC 8216bis section 6.2.5.2).
+const HOLD_TARGETS: u32 = 3;
+
+/// The longest hold, whatever target duration a playlist states.
+const HOLD_MAX: Duration = Duration::from_secs(60);
+
+/// Directories above an asset whose live playlists are taken for those of its stream: its own, and one more.
+const LEVELS: usize = 2;
+
+/// The playlists, and the assets that they name.
+#[derive(Debug)]
+pub struct Playlists {
+    playlists: Cache<u128, Arc<Playlist>>,
+    /// Kinds by the hash of site and path.
+    named: Cache<u128, Kind>,
+    /// Bytes that playlists have named of an asset by ranges of parts, by the same hash.
+    bytes: Cache<u128, u64>,
+    /// Media that live playlists list, by the same hash.
+    listed: Cache<u128, ()>,
+    /// Whether any asset has been named: until then no look-up is made.
+    any_named: AtomicBool,
+    /// By the hash of site and path of a media playlist: what the multivariant playlist that names it defines.
+    defined: Cache<u128, Arc<Defined>>,
+    /// Target durations of live media playlists, by the hash of site and path, and the shortest of a directory.
+    targets: Cache<u128, Duration>,
+    /// Multivariant playlists by the renditions that they name; both as hashes of site and path.
+    streams: Cache<u128, u128>,
+}
+
+/// Names and values of variables (RFC 8216bis section 4.4.2.3).
+pub type Defined = [(Box<str>, Box<str>)];
+
+/// One playlist, whatever directives it is asked for with.
+#[derive(Debug)]
+pub struct Playlist {
+    /// The text of its key without directives.
+    text: Box<str>,
+    latest: ArcSwapOption<Latest>,
+    /// The latest in full, without segments, and without segments and date ranges: by [`Skip`].
+    answers: [ArcSwapOption<Latest>; 3],
+    /// How far the latest goes: wakes who waits for more.
+    reach: watch::Sender<Reach>,
+    /// When a viewer last asked for it, in milliseconds since 1970.
+    asked: AtomicU64,
+    /// How far its assets have been named.
+    named: Mutex<Option<NamedTo>>,
+    made_here: ArcSwapOption<MadeHere>,
+    /// What has come that did not follow the latest.
+    doubts: Mutex<Doubts>,
+}
+
+/// How far the assets of a media playlist have been named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamedTo {
+    /// Media sequence number of the first segment that has not been.
+    pub next: u64,
+    /// Hash of the URI of the one before, as the playlist says it: another one is another stream.
+    pub last: u64,
+    /// When all of them were named: some may have been forgotten since.
+    pub at: SystemTime,
+}
+
+/// What the node does for a playlist in its origin's place (`low_latency` of a rule).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MadeHere {
+    /// It holds reloads, and asks the origin for all of them.
+    pub reload: bool,
+    /// It makes delta updates.
+    pub delta: bool,
+    /// How long after it has grown it is due to grow again.
+    pub due_after: Duration,
+}
+
+/// What its latest good answer says.
+#[derive(Clone, Debug)]
+pub struct Latest {
+    /// The playlist.
+    pub facts: PlaylistFacts,
+    /// Key of the object that holds it; perhaps no more.
+    pub key: Key,
+    /// When it came, or was last confirmed.
+    pub fetched: SystemTime,
+    /// When its reach was first seen.
+    pub grown: SystemTime,
+}
+
+// === impl Playlists ===
+
+impl Playlists {
+    /// None known. Holds `playlists` playlists and `named` assets at most.
+    pub fn new(playlists: usize, named: usize) -> Playlists {
+        Playlists {
+            playlists: Cache::new(playlists),
+            named: Cache::new(named),
+            // Only segments at the live edge have parts.
+            bytes: Cache::new(playlists),
+            listed: Cache::new(named),
+            any_named: AtomicBool::new(false),
+            defined: Cache::new(playlists),
+            targets: Cache::new(playlists.saturating_mul(2)),
+            streams: Cache::new(playlists),
+        }
+    }
+
+    /// The playlist that a key is one of, if it is known.
+    pub fn get(&self, key_text: &str) -> Option<Arc<Playlist>> {
+        let text = key::undirected(key_text);
+        self.playlists.get(&hash_of(&text)).filter(|playlist| *playlist.text == *text)
+    }
+
+    /// The same; one that is not known is from now on.
+    pub fn get_or_insert(&self, key_text: &str) -> Arc<Playlist> {
+        let text = key::undirected(key_text);
+        let hash = hash_of(&text);
+        let new = || Arc::new(Playlist::new(&text));
+        // At once for all who ask: what one of them learns is for the others.
+        let Ok(playlist) = self.playlists.get_or_insert_with(&hash, || Ok::<_, Infallible>(new()));
+        if *playlist.text == *text {
+            return playlist;
+        }
+        let playlist = new();
+        self.playlists.insert(hash, Arc::clone(&playlist));
+        playlist
+    }
+
+    /// All that are known.
+    pub fn list(&self) -> Vec<Arc<Playlist>> {
+        self.playlists.iter().map(|(_, playlist)| playlist).collect()
+    }
+
+    /// What a playlist has named this path of a site as; None: nothing has.
+    pub fn kind_of(&self, site: &str, path: &str) -> Option<Kind> {
+        self.any_named.load(Ordering::Relaxed).then(|| self.named.get(&hash_within(site, path)))?
+    }
+
+    /// Bytes from the start of the asset at this path that playlists have named as parts: they are there, or coming.
+    pub fn bytes_of(&self, site: &str, path: &str) -> u64 {
+        self.bytes.get(&hash_within(site, path)).unwrap_or_default()
+    }
+
+    /// A playlist names a part of the asset at this path of a site that ends before this byte.
+    pub fn name_bytes(&self, site: &str, path: &str, end: u64) {
+        let hash = hash_within(site, path);
+        if self.bytes.peek(&hash).is_none_or(|known| known < end) {
+            self.bytes.insert(hash, end);
+        }
+    }
+
+    /// A playlist names this path of a site (normal form, no query) as that. Kept only where it tells more than the
+    /// extension does, and of a key always, unless that is called a playlist: what has been named a key stays one, whatever else names it.
+    pub fn name(&self, site: &str, path: &str, kind: Kind) {
+        let by_extension = asset::classify(path);
+        let tells = overrules(kind, by_extension);
+        if !tells && (kind != by_extension || !self.any_named.load(Ordering::Relaxed)) {
+            return;
+        }
+        let hash = hash_within(site, path);
+        match self.named.peek(&hash) {
+            Some(Kind::Key) => {}
+            Some(known) if known == kind => {}
+            Some(_) if !tells => drop(self.named.remove(&hash)),
+            None if !tells => {}
+            _ => {
+                self.named.insert(hash, kind);
+                self.any_named.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// A live playlist lists the asset at this path of a site: it is there.
+    pub fn list_asset(&self, site: &str, path: &str) {
+        let hash = hash_within(site, path);
+        if self.listed.peek(&hash).is_none() {
+            self.listed.insert(hash, ());
+        }
+    }
+
+    /// Whether a live playlist has listed the asset at this path of a site.
+    pub fn is_listed(&self, site: &str, path: &str) -> bool {
+        self.listed.get(&hash_within(site, path)).is_some()
+    }
+
+    /// A multivariant playlist that defines these variables names this path of a site as a media playlist.
+    pub fn define(&self, site: &str, path: &str, variables: &Arc<Defined>) {
+        let hash = hash_within(site, path);
+        if self.defined.peek(&hash).as_ref() != Some(variables) {
+            self.defined.insert(hash, Arc::clone(variables));
+        }
+    }
+
+    /// What the multivariant playlist defines that names this media playlist, if that is known.
+    pub fn defined(&self, site: &str, path: &str) -> Option<Arc<Defined>> {
+        if self.defined.is_empty() { None } else { self.defined.get(&hash_within(site, path)) }
+    }
+
+    /// A live media playlist at this path has this target duration; None: it is none any more.
+    pub fn note_target(&self, site: &str, path: &str, target: Option<Duration>) {
+        let at = hash_within(site, path);
+        let known = self.targets.peek(&at);
+        if known != target {
+            match target {
+                Some(target) => self.targets.insert(at, target),
+                None => drop(self.targets.remove(&at)),
+            }
+        }
+        let Some(directory) = directories(path).next().map(|directory| hash_within(site, directory)) else {
+            return;
+        };
+        match (target, self.targets.peek(&directory)) {
+            (Some(target), shortest) if shortest.is_none_or(|shortest| target < shortest) => {
+                self.targets.insert(directory, target);
+            }
+            // Another one that is still live there says so with its next answer.
+            (None, Some(shortest)) if Some(shortest) == known => drop(self.targets.remove(&directory)),
+            _ => {}
+        }
+    }
+
+    /// The target duration of the live media playlist at this path.
+    pub fn target_of(&self, site: &str, path: &str) -> Option<Duration> {
+        self.targets.get(&hash_within(site, path))
+    }
+
+    /// The shortest target duration of live media playlists in the directory of a path, or in the one above that.
+    pub fn target_around(&self, site: &str, path: &str) -> Option<Duration> {
+        directories(path).take(LEVELS).find_map(|directory| self.target_of(site, directory))
+    }
+
+    /// A multivariant playlist names a rendition; both are paths of the site.
+    pub fn note_rendition(&self, site: &str, multivariant: &str, rendition: &str) {
+        let (stream, rendition) = (hash_within(site, multivariant), hash_within(site, rendition));
+        if self.streams.peek(&rendition) != Some(stream) {
+            self.streams.insert(rendition, stream);
+        }
+    }
+
+    /// A number for the stream of a media playlist: that of the multivariant one that names it, else its own.
+    pub fn stream_of(&self, site: &str, path: &str) -> u128 {
+        let own = hash_within(site, path);
+        self.streams.get(&own).unwrap_or(own)
+    }
+}
+
+/// Whether what a playlist names an asset as counts for more than its extension. A line of a playlist may be a playlist
+/// itself, as in lists of channels, and a rendition a file of subtitles. No key is called a playlist: whoever names another
+/// playlist so would have it fetched for each viewer, and read by none.
+fn overrules(kind: Kind, by_extension: Kind) -> bool {
+    match kind {
+        Kind::Key => !by_extension.is_playlist() && by_extension != Kind::Manifest,
+        Kind::MediaPlaylist => matches!(by_extension, Kind::Other | Kind::Api),
+        _ => {
+            kind != by_extension
+                && !by_extension.is_playlist()
+                && !matches!(by_extension, Kind::Key | Kind::Manifest)
+        }
+    }
+}
+
+/// The directories above a path, innermost first, with the slash at their end.
+fn directories(path: &str) -> impl Iterator<Item = &str> {
+    path.rmatch_indices('/').filter_map(|(at, _)| path.get(..=at))
+}
+
+// === impl Playlist ===
+
+impl Playlist {
+    fn new(text: &str) -> Playlist {
+        Playlist {
+            text: text.into(),
+            latest: ArcSwapOption::empty(),
+            answers: [const { ArcSwapOption::const_empty() }; 3],
+            reach: watch::Sender::new(Reach::default()),
+            asked: AtomicU64::new(0),
+            named: Mutex::new(None),
+            made_here: ArcSwapOption::empty(),
+            doubts: Mutex::default(),
+        }
+    }
+
+    /// How far its assets have been named; None: not at all.
+    pub fn named_to(&self) -> Option<NamedTo> {
+        *self.named.lock()
+    }
+
+    /// Its assets have been named so far.
+    pub fn set_named_to(&self, to: NamedTo) {
+        *self.named.lock() = Some(to);
+    }
+
+    /// The text of its key without directives.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the latest good answer says; None: there has been none.
+    pub fn latest(&self) -> Option<Arc<Latest>> {
+        self.latest.load_full()
+    }
+
+    /// The latest good answer that is one to a request for this delta update, or for the playlist in full, whatever else
+    /// it names; its key is not that of a variant. None: there has been none.
+    pub fn answer_to(&self, skip: Skip) -> Option<Arc<Latest>> {
+        self.answers[skip as usize].load_full()
+    }
+
+    /// A good answer has come, and is held under `key`: wakes who waits for it. One that goes less far than the latest
+    /// changes nothing, unless `anew`: the stream has begun again.
+    pub fn learn(&self, facts: PlaylistFacts, key: &Key, now: SystemTime, anew: bool) {
+        let learn = |place: &ArcSwapOption<Latest>| {
+            place.rcu(|held| {
+                let (further, grown) = match held {
+                    Some(held) if held.facts.reach == facts.reach => (true, held.grown),
+                    Some(held) => (anew || held.facts.reach < facts.reach || facts.ended, now),
+                    None => (true, now),
+                };
+                let learned = || Arc::new(Latest { facts, key: key.clone(), fetched: now, grown });
+                if further { Some(learned()) } else { held.clone() }
+            });
+        };
+        learn(&self.latest);
+        if anew {
+            self.answers.iter().for_each(|answer| answer.store(None));
+        }
+        // In this form it may be the first one that goes so far.
+        let further = answered_skip(key).is_some_and(|skip| {
+            let reach = || self.answer_to(skip).map(|latest| latest.facts.reach);
+            let before = reach();
+            learn(&self.answers[skip as usize]);
+            reach() > before
+        });
+        self.reach.send_if_modified(|reach| {
+            // Whoever waits for an ended one has to be told as well.
+            let moved = anew || *reach < facts.reach || facts.ended;
+            if moved {
+                *reach = facts.reach;
+            }
+            // What ends does not grow: nobody waits any longer.
+            moved || further || facts.ended
+        });
+    }
+
+    /// Forgets what the latest answer said: it is no media playlist any more, or not shared.
+    pub fn forget(&self) {
+        self.latest.store(None);
+        self.answers.iter().for_each(|answer| answer.store(None));
+    }
+
+    /// Whether an answer that can be read may take the place of what there was before.
+    pub fn weigh(
+        &self,
+        before: Option<Before>,
+        came: &PlaylistFacts,
+        good: Good,
+        now: SystemTime,
+    ) -> Weighed {
+        self.doubts.lock().weigh(before, came, good, now)
+    }
+
+    /// The latest good answer has been confirmed: what came before that and did not follow is forgotten.
+    pub fn confirm(&self) {
+        self.doubts.lock().confirm();
+    }
+
+    /// Notes what has become of an answer; None: it was taken. True: the log is to be told, for it is news.
+    pub fn is_news(&self, doubt: Option<Doubt>, now: SystemTime) -> bool {
+        self.doubts.lock().is_news(doubt, now)
+    }
+
+    /// Tells of every reach from now on, the present one first.
+    pub fn reached(&self) -> watch::Receiver<Reach> {
+        self.reach.subscribe()
+    }
+
+    /// What the node does for it in its origin's place, as its latest answer and the rules say; None: no answer has come,
+    /// or no rule has the node do anything.
+    pub fn made_here(&self) -> Option<MadeHere> {
+        self.made_here.load().as_deref().copied()
+    }
+
+    /// An answer has come by which the node does this for it.
+    pub fn make_here(&self, made: MadeHere) {
+        if self.made_here() != Some(made) {
+            self.made_here.store(Some(Arc::new(made)));
+        }
+    }
+
+    /// A viewer asks for it.
+    pub fn mark_asked(&self, now: SystemTime) {
+        let now = millis(now);
+        // Hits of one second share a write.
+        if now.abs_diff(self.asked.load(Ordering::Relaxed)) >= 1000 {
+            self.asked.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When a viewer last asked for it, to a second; None: nobody has.
+    pub fn asked(&self) -> Option<SystemTime> {
+        let asked = self.asked.load(Ordering::Relaxed);
+        (asked > 0).then(|| UNIX_EPOCH + Duration::from_millis(asked))
+    }
+
+    /// Whether a viewer has asked for it within so long; to a second.
+    pub fn is_asked_within(&self, window: Duration, now: SystemTime) -> bool {
+        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        millis(now).saturating_sub(self.asked.load(Ordering::Relaxed)) <= window.saturating_add(1000)
+    }
+}
+
+/// How long a request is held at most until a playlist grows of which this is known.
+pub fn hold(latest: Option<&Latest>) -> Duration {
+    let target = latest.map_or(TARGET_DURATION_DEFAULT, |latest| latest.facts.target_duration);
+    (target * HOLD_TARGETS).min(HOLD_MAX)
+}
+
+/// Which requests an answer under a key is one to, beside its own: those with the same `_HLS_skip`. None: it is one of
+/// several by fields of the request, or something was asked for that is not known here.
+fn answered_skip(key: &Key) -> Option<Skip> {
+    let directives = Directives::of(query_of(key.target())).ok()?;
+    (!directives.other && primary_text(&key.text).is_none()).then_some(directives.skip)
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+    use super::*;
+    use crate::hls;
+
+    fn facts(sequence: u64, segments: usize) -> PlaylistFacts {
+        let text =
+            format!("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:{sequence}\n{}", "#EXTINF:2,\na.ts\n".repeat(segments));
+        hls::read::read(text.as_bytes()).unwrap()
+    }
+
+    fn key(text: &str) -> Key {
+        Key { hash: hash_of(text), text: text.into() }
+    }
+
+    #[test]
+    fn all_directives_of_a_playlist_are_one_playlist() {
+        let playlists = Playlists::new(10, 10);
+        let plain = playlists.get_or_insert("s /a.m3u8?x=1");
+        let directed = playlists.get("s /a.m3u8?_HLS_msn=1&_HLS_part=2&x=1").unwrap();
+        assert!(Arc::ptr_eq(&plain, &directed));
+        assert!(playlists.get("s /a.m3u8").is_none());
+        assert!(playlists.get("s /a.m3u8?x=1 @c.a=1").is_none());
+    }
+
+    #[test]
+    fn the_latest_goes_furthest_and_those_who_wait_are_told() {
+        let playlists = Playlists::new(10, 10);
+        let playlist = playlists.get_or_insert("s /a.m3u8");
+        let reached = playlist.reached();
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        playlist.learn(facts(5, 3), &key("one"), at(1), false);
+        assert_eq!(*reached.borrow(), Reach { next: 8, parts: 0 });
+        playlist.learn(facts(4, 3), &key("late"), at(2), false);
+        assert_eq!(&*playlist.latest().unwrap().key.text, "one");
+        playlist.learn(facts(5, 3), &key("again"), at(3), false);
+        let latest = playlist.latest().unwrap();
+        assert_eq!((latest.grown, latest.fetched), (at(1), at(3)));
+        playlist.learn(facts(0, 2), &key("anew"), at(4), true);
+        assert_eq!(*reached.borrow(), Reach { next: 2, parts: 0 });
+    }
+
+    #[test]
+    fn a_playlist_that_several_learn_of_at_once_is_one_playlist() {
+        let playlists = Playlists::new(5000, 10);
+        let (threads, rounds) = (4, 1000);
+        let barrier = std::sync::Barrier::new(threads);
+        let learn_of = |round| {
+            barrier.wait();
+            playlists.get_or_insert(&format!("s /{round}.m3u8"))
+        };
+        let learned: Vec<Vec<Arc<Playlist>>> = std::thread::scope(|scope| {
+            let all = || (0..rounds).map(learn_of).collect();
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(all)).collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for other in &learned[1..] {
+            assert!(learned[0].iter().zip(other).all(|(one, other)| Arc::ptr_eq(one, other)));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_one_to_requests_in_the_same_form() {
+        let playlists = Playlists::new(10, 10);
+        let playlist = playlists.get_or_insert("s /a.m3u8");
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        let text = |skip| playlist.answer_to(skip).map(|latest| latest.key.text.to_string());
+        playlist.learn(facts(5, 3), &key("s /a.m3u8?_HLS_msn=7"), at(1), false);
+        playlist.learn(facts(6, 3), &key("s /a.m3u8?_HLS_msn=8&_HLS_skip=YES"), at(2), false);
+        playlist.learn(facts(7, 3), &key("s /a.m3u8?_HLS_msn=9&_HLS_new=1"), at(3), false);
+        playlist.learn(facts(7, 3), &key("s /a.m3u8 ~1-2"), at(4), false);
+        assert_eq!(text(Skip::None).as_deref(), Some("s /a.m3u8?_HLS_msn=7"));
+        assert_eq!(text(Skip::Segments).as_deref(), Some("s /a.m3u8?_HLS_msn=8&_HLS_skip=YES"));
+        assert_eq!(text(Skip::SegmentsAndDateRanges), None);
+        assert_eq!(playlist.latest().unwrap().facts.reach.next, 10);
+        playlist.learn(facts(1, 3), &key("s /a.m3u8"), at(5), true);
+        assert_eq!((text(Skip::None).as_deref(), text(Skip::Segments)), (Some("s /a.m3u8"), None));
+    }
+
+    #[test]
+    fn those_who_wait_are_told_of_an_answer_in_another_form_that_goes_as_far_as_the_latest() {
+        let playlist = Playlist::new("s /a.m3u8");
+        let mut reached = playlist.reached();
+        let mut tells = |query: &str| {
+            playlist.learn(facts(5, 3), &key(&format!("s /a.m3u8{query}")), UNIX_EPOCH, false);
+            let told = reached.has_changed().unwrap();
+            reached.mark_unchanged();
+            told
+        };
+        assert!(tells("?_HLS_msn=7"));
+        assert!(!tells("?_HLS_msn=6"), "it goes no further");
+        assert!(tells("?_HLS_msn=7&_HLS_skip=YES"));
+        assert!(!tells("?_HLS_skip=YES"));
+    }
+
+    #[test]
+    fn a_hold_lasts_three_target_durations_and_a_minute_at_most() {
+        assert_eq!(hold(None), TARGET_DURATION_DEFAULT * 3);
+        let playlist = Playlist::new("s /a.m3u8");
+        for (target, lasts) in [(2, 6), (3600, 60)] {
+            let facts = PlaylistFacts { target_duration: Duration::from_secs(target), ..facts(5, 3) };
+            playlist.learn(facts, &key("s /a.m3u8"), UNIX_EPOCH, false);
+            assert_eq!(hold(playlist.latest().as_deref()), Duration::from_secs(lasts));
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_playlist_is_told_although_it_has_not_grown() {
+        let playlist = Playlist::new("s /a.m3u8");
+        playlist.learn(facts(5, 3), &key("s /a.m3u8"), UNIX_EPOCH, false);
+        let mut reached = playlist.reached();
+        playlist.learn(facts(5, 3), &key("s /a.m3u8"), UNIX_EPOCH, false);
+        assert!(!reached.has_changed().unwrap());
+        playlist.learn(PlaylistFacts { ended: true, ..facts(5, 3) }, &key("s /a.m3u8"), UNIX_EPOCH, false);
+        assert!(reached.has_changed().unwrap());
+        assert_eq!(*reached.borrow_and_update(), Reach { next: 8, parts: 0 });
+        assert!(playlist.latest().unwrap().facts.ended);
+    }
+
+    #[test]
+    fn a_named_asset_is_of_its_kind_on_its_site_alone() {
+        let playlists = Playlists::new(10, 10);
+        assert_eq!(playlists.kind_of("s", "/a.bin"), None);
+        playlists.name("s", "/a.bin", Kind::Key);
+        playlists.name_bytes("s", "/b", 700);
+        playlists.name_bytes("s", "/b", 300);
+        assert_eq!(playlists.bytes_of("s", "/b"), 700);
+        assert_eq!(playlists.bytes_of("s", "/c"), 0);
+        assert_eq!(playlists.kind_of("s", "/a.bin"), Some(Kind::Key));
+        assert_eq!(playlists.kind_of("t", "/a.bin"), None);
+    }
+
+    #[test]
+    fn a_name_counts_where_it_tells_more_than_the_extension() {
+        let playlists = Playlists::new(10, 10);
+        for (path, kind) in [
+            ("/a.ts", Kind::Segment),
+            ("/live.m3u8", Kind::Segment),
+            ("/a.mpd", Kind::Segment),
+            ("/live.m3u8", Kind::Key),
+            ("/a.mpd", Kind::Key),
+            ("/1.key", Kind::Segment),
+            ("/subtitles.vtt", Kind::MediaPlaylist),
+            ("/v.m3u8", Kind::MediaPlaylist),
+        ] {
+            playlists.name("s", path, kind);
+            assert_eq!(playlists.kind_of("s", path), None, "{path}");
+        }
+        for (path, kind) in [
+            ("/a.html", Kind::Segment),
+            ("/a.jpg", Kind::Segment),
+            ("/0.m4s", Kind::Part),
+            ("/a.php", Kind::MediaPlaylist),
+            ("/1.key", Kind::Key),
+            ("/k.ts", Kind::Key),
+        ] {
+            playlists.name("s", path, kind);
+            assert_eq!(playlists.kind_of("s", path), Some(kind), "{path}");
+        }
+        // What is named otherwise later is that, unless it is a key.
+        playlists.name("s", "/0.m4s", Kind::Segment);
+        assert_eq!(playlists.kind_of("s", "/0.m4s"), None);
+        playlists.name("s", "/k.ts", Kind::Segment);
+        playlists.name("s", "/1.key", Kind::Segment);
+        assert_eq!(playlists.kind_of("s", "/k.ts"), Some(Kind::Key));
+        assert_eq!(playlists.kind_of("s", "/1.key"), Some(Kind::Key));
+    }
+
+    #[test]
+    fn the_target_duration_of_a_stream_is_known_around_its_playlists_while_they_are_live() {
+        let playlists = Playlists::new(10, 10);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        playlists.note_target("s", "/live/a/1.m3u8", seconds(6));
+        playlists.note_target("s", "/live/a/2.m3u8", seconds(4));
+        assert_eq!(playlists.target_of("s", "/live/a/1.m3u8"), seconds(6));
+        for path in ["/live/a/1.ts", "/live/a/hd/1.ts"] {
+            assert_eq!(playlists.target_around("s", path), seconds(4), "{path}");
+        }
+        for (site, path) in [("s", "/live/1.ts"), ("s", "/live/a/b/c/1.ts"), ("t", "/live/a/1.ts")] {
+            assert_eq!(playlists.target_around(site, path), None, "{path}");
+        }
+        playlists.note_target("s", "/live/a/2.m3u8", None);
+        assert_eq!(playlists.target_of("s", "/live/a/2.m3u8"), None);
+        assert_eq!(playlists.target_around("s", "/live/a/1.ts"), None);
+        playlists.note_target("s", "/live/a/1.m3u8", seconds(6));
+        assert_eq!(playlists.target_around("s", "/live/a/1.ts"), seconds(6));
+    }
+
+    #[test]
+    fn renditions_of_one_multivariant_playlist_are_one_stream() {
+        let playlists = Playlists::new(10, 10);
+        assert_ne!(playlists.stream_of("s", "/a/1.m3u8"), playlists.stream_of("s", "/a/2.m3u8"));
+        for rendition in ["/a/1.m3u8", "/a/2.m3u8"] {
+            playlists.note_rendition("s", "/a.m3u8", rendition);
+        }
+        assert_eq!(playlists.stream_of("s", "/a/1.m3u8"), playlists.stream_of("s", "/a/2.m3u8"));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let playlists = Playlists::new(8, 8);
+        for place in 0..1000 {
+            playlists.get_or_insert(&format!("s /{place}.m3u8"));
+            playlists.name("s", &format!("/{place}"), Kind::Segment);
+            playlists.name_bytes("s", &format!("/{place}"), 1);
+            playlists.list_asset("s", &format!("/{place}"));
+            playlists.define("s", &format!("/{place}"), &Arc::from([("a".into(), "b".into())]));
+            playlists.note_target("s", &format!("/{place}.m3u8"), Some(Duration::from_secs(2)));
+            playlists.note_rendition("s", "/a.m3u8", &format!("/{place}.m3u8"));
+        }
+        assert!(playlists.defined.len() <= 8);
+        assert!(playlists.targets.len() <= 16 && playlists.streams.len() <= 8);
+        assert!(playlists.list().len() <= 8);
+        assert!(playlists.named.len() <= 8);
+        assert!(playlists.bytes.len() <= 8 && playlists.listed.len() <= 8);
+        assert!(!playlists.is_listed("s", "/unknown") && playlists.is_listed("s", "/999"));
+    }
+
+    #[test]
+    fn a_playlist_knows_when_it_was_asked_for() {
+        let playlist = Playlist::new("s /a.m3u8");
+        let now = SystemTime::now();
+        assert!(!playlist.is_asked_within(Duration::from_secs(60), now));
+        playlist.mark_asked(now);
+        assert!(playlist.is_asked_within(Duration::from_secs(4), now + Duration::from_secs(5)));
+        assert!(!playlist.is_asked_within(Duration::from_secs(4), now + Duration::from_secs(6)));
+    }
+}

@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 
+use crate::admission::client::network_of;
 use crate::config::model::Limits;
 
 /// Shards of the table.
@@ -106,14 +107,6 @@ impl Drop for Parked<'_> {
         }
         self.parking.all.fetch_sub(1, Ordering::AcqRel);
         self.gauge.dec();
-    }
-}
-
-/// What counts as one client.
-fn network_of(client: IpAddr) -> IpAddr {
-    match client {
-        IpAddr::V4(_) => client,
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
     }
 }
 

@@ -225,7 +225,7 @@ impl Site {
 
     /// Whether a playlist has named this path (normal form).
     pub fn is_named_by_playlist(&self, path: &str) -> bool {
-        self.playlists.kind_of(&self.name, path).is_some()
+        self.playlists.assets.kind_of(&self.name, path).is_some()
     }
 
     /// The normal form of a target as it was sent, the leading segment that is its token left as it is.
@@ -263,12 +263,14 @@ impl Site {
     pub fn kind(&self, path: &str) -> Kind {
         let by_rule = || self.rules.iter().find_map(|rule| rule.classify.filter(|_| rule.is_path_of(path)));
         let by_rule = if self.classifies { by_rule() } else { None };
-        by_rule.or_else(|| self.playlists.kind_of(&self.name, path)).unwrap_or_else(|| asset::classify(path))
+        by_rule
+            .or_else(|| self.playlists.assets.kind_of(&self.name, path))
+            .unwrap_or_else(|| asset::classify(path))
     }
 
     /// Bytes of the asset at a path that playlists have named.
     pub fn bytes_named(&self, path: &str) -> u64 {
-        self.playlists.bytes_of(&self.name, path)
+        self.playlists.assets.bytes_of(&self.name, path)
     }
 
     /// Which rules ask something of this request that it has.

@@ -45,7 +45,7 @@ impl Prefetcher {
         let Some((path, query)) = resolve(request, announced) else { return refuse() };
         let Ok(normal) = site.normal(&path, query.as_deref()) else { return refuse() };
         let near = folder(&normal.path) == folder(request.path);
-        let named = || self.playlists.kind_of(&site.name, &normal.path).is_some();
+        let named = || self.playlists.assets.kind_of(&site.name, &normal.path).is_some();
         if !is_media(site.kind(&normal.path)) || !(near || named()) || !admits(&normal.path) {
             return refuse();
         }

@@ -109,7 +109,7 @@ impl Prefetcher {
             return;
         }
         let Ok(text) = std::str::from_utf8(learned.text) else { return };
-        let imported = self.playlists.defined(&site.name, path);
+        let imported = self.playlists.assets.defined(&site.name, path);
         let around = Around { query, imported: imported.as_deref().unwrap_or_default() };
         let ahead = Ahead::of(text, &around, wanted, before.reach);
         let window = learned.facts.target_duration * VIEWED_WITHIN;

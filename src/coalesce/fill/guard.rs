@@ -143,7 +143,12 @@ impl Fill<'_> {
                 purged.push(beginning);
             }
         }
-        guard.count_restart(site, self.coalescer.playlists.stream_of(site, path), came.target_duration, now);
+        guard.count_restart(
+            site,
+            self.coalescer.playlists.assets.stream_of(site, path),
+            came.target_duration,
+            now,
+        );
         let purged = purged.join(", ");
         tracing::warn!(key = %key.text, purged, "the stream has begun anew; what it had under these paths is purged");
         // Where an operator has purged anything since the origin was asked, that counts for the playlist too.

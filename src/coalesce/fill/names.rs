@@ -17,7 +17,8 @@ use crate::hls::variables::{Around, Variables};
 use crate::hls::{self, Named, PlaylistFacts};
 use crate::key::query_of;
 use crate::key::reference::path_of;
-use crate::playlists::{Defined, NamedTo};
+use crate::playlists::NamedTo;
+use crate::playlists::assets::Defined;
 use crate::store::Object;
 
 /// Assets that are learned from one playlist, and keys; of more, those that stand last in it: the newest.
@@ -42,7 +43,7 @@ impl Fill<'_> {
         let now = self.coalescer.clock.now();
         let named_to = known.as_ref().and_then(|known| known.named_to());
         let named_to = named_to.filter(|to| now.duration_since(to.at).is_ok_and(|since| since < NAMED_FOR));
-        let imported = if facts.multivariant { None } else { playlists.defined(&site.name, path) };
+        let imported = if facts.multivariant { None } else { playlists.assets.defined(&site.name, path) };
         let around = Around { query: query_of(target), imported: imported.as_deref().unwrap_or_default() };
         let mut found = Found::of(text, &around, named_to);
         let mut since = named_to.map_or(now, |to| to.at);
@@ -53,22 +54,22 @@ impl Fill<'_> {
         if let Some((uri, end)) = &found.parted
             && let Some((named, _)) = site.resolve(uri, path)
         {
-            playlists.name_bytes(&site.name, &named, *end);
+            playlists.assets.name_bytes(&site.name, &named, *end);
         }
         let defined = facts.multivariant.then(|| defined(&found.variables)).flatten();
         for (kind, uri) in found.keys.0.into_iter().chain(found.others.0) {
             let Some((named, _)) = site.resolve(&uri, path) else { continue };
             // Where a query alone tells them apart, the playlist stays one.
             if named != path {
-                playlists.name(&site.name, &named, kind);
+                playlists.assets.name(&site.name, &named, kind);
             }
             if let Some(variables) = defined.as_ref().filter(|_| kind == Kind::MediaPlaylist) {
-                playlists.define(&site.name, &named, variables);
+                playlists.assets.define(&site.name, &named, variables);
             }
         }
         let listed = found.listed.0.iter().filter(|_| facts.is_live());
         for (named, _) in listed.filter_map(|(_, uri)| site.resolve(uri, path)) {
-            playlists.list_asset(&site.name, &named);
+            playlists.assets.list_asset(&site.name, &named);
         }
         if let (Some(known), Some((next, last))) = (known, found.to) {
             known.set_named_to(NamedTo { next, last, at: since });
@@ -81,11 +82,11 @@ impl Fill<'_> {
         let (site, playlists) = (&self.job.site, &self.coalescer.playlists);
         let target = self.flight.key.target();
         let path = path_of(target);
-        let imported = playlists.defined(&site.name, path);
+        let imported = playlists.assets.defined(&site.name, path);
         let around = Around { query: query_of(target), imported: imported.as_deref().unwrap_or_default() };
         for (kind, uri) in Found::of(text, &around, None).keys.0 {
             if let Some((named, _)) = site.resolve(&uri, path).filter(|(named, _)| named != path) {
-                playlists.name(&site.name, &named, kind);
+                playlists.assets.name(&site.name, &named, kind);
             }
         }
     }

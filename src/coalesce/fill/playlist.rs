@@ -42,13 +42,15 @@ impl Around<'_> {
         let Around { kind, site, path, .. } = *self;
         let target = match kind {
             _ if self.is_error && kind.is_playlist() => {
-                playlists.target_of(site, path).or_else(|| playlists.target_around(site, path))
+                playlists.assets.target_of(site, path).or_else(|| playlists.assets.target_around(site, path))
             }
-            Kind::Segment | Kind::Part | Kind::Init if self.is_error => playlists.target_around(site, path),
+            Kind::Segment | Kind::Part | Kind::Init if self.is_error => {
+                playlists.assets.target_around(site, path)
+            }
             Kind::MultivariantPlaylist if !self.is_error => {
                 let mut shortest: Option<Duration> = None;
                 renditions(self.text, path, |rendition| {
-                    let target = playlists.target_of(site, rendition);
+                    let target = playlists.assets.target_of(site, rendition);
                     shortest = shortest.into_iter().chain(target).min();
                 });
                 shortest
@@ -56,7 +58,7 @@ impl Around<'_> {
             _ => None,
         };
         // A part that is listed may be gone by now, as those of older segments are.
-        let listed = self.is_error && kind != Kind::Part && playlists.is_listed(site, path);
+        let listed = self.is_error && kind != Kind::Part && playlists.assets.is_listed(site, path);
         target.map(|target_duration| StreamTold { target_duration, listed })
     }
 }
@@ -108,9 +110,11 @@ impl Fill<'_> {
         let playlists = &self.coalescer.playlists;
         let (site, path) = (key.site(), self.path());
         if facts.multivariant {
-            return renditions(text, path, |rendition| playlists.note_rendition(site, path, rendition));
+            return renditions(text, path, |rendition| {
+                playlists.assets.note_rendition(site, path, rendition)
+            });
         }
-        playlists.note_target(site, path, facts.is_live().then_some(facts.target_duration));
+        playlists.assets.note_target(site, path, facts.is_live().then_some(facts.target_duration));
         let playlist = playlists.get_or_insert(&key.text);
         let before = playlist.latest().map(|latest| latest.facts);
         playlist.learn(facts, key, self.coalescer.clock.now(), anew);

@@ -209,7 +209,7 @@ pub(super) fn limits(report: &mut Report, raw: &raw::Limits, memory: u64) -> Lim
         playlist: size(report, "limits.playlist", &raw.playlist, 1 << 10, 64 << 20),
         object_share: raw.object_share,
         slice_above: size(report, "limits.slice_above", &raw.slice_above, SLICE_ABOVE_BYTES_MIN, u64::MAX),
-        window: window(report, raw, memory),
+        window: of_store(report, ("limits.window", &raw.window, WINDOW_BYTES_MIN), memory, ("a quarter", 4)),
         coalesce_wait: duration(report, "limits.coalesce_wait", &raw.coalesce_wait, wait.0, wait.1),
         waiters: raw.waiters as usize,
         ranges: raw.ranges as usize,
@@ -233,36 +233,32 @@ pub(super) fn limits(report: &mut Report, raw: &raw::Limits, memory: u64) -> Lim
         parked: raw.parked as usize,
         parked_per_client: raw.parked_per_client as usize,
         prefetch_requests: raw.prefetch_requests as usize,
-        prefetch_bytes: prefetch_bytes(report, raw, memory),
+        prefetch_bytes: of_store(
+            report,
+            ("limits.prefetch_bytes", &raw.prefetch_bytes, PREFETCH_BYTES_MIN),
+            memory,
+            ("half", 2),
+        ),
         key_requests: raw.key_requests,
         key_clients: raw.key_clients as usize,
     }
 }
 
-/// What is fetched ahead takes at most half of the store; a bound that is not written gives way.
-fn prefetch_bytes(report: &mut Report, raw: &raw::Limits, memory: u64) -> u64 {
-    let key = "limits.prefetch_bytes";
-    let bytes = size(report, key, &raw.prefetch_bytes, PREFETCH_BYTES_MIN, u64::MAX);
-    let half = memory / 2;
-    if bytes > half && report.has(key) {
-        let reason = format!("\"{}\" is more than half of store.memory", raw.prefetch_bytes.0);
-        let remedy = format!("write at most \"{}\", or raise store.memory", units::show_size(half));
+/// A size of which the store has room for a share: half, or a quarter. One that is not written gives way.
+fn of_store(
+    report: &mut Report,
+    (key, written, least): (&str, &raw::Size, u64),
+    memory: u64,
+    (share, divisor): (&str, u64),
+) -> u64 {
+    let bytes = size(report, key, written, least, u64::MAX);
+    let most = memory / divisor;
+    if bytes > most && report.has(key) {
+        let reason = format!("\"{}\" is more than {share} of store.memory", written.0);
+        let remedy = format!("write at most \"{}\", or raise store.memory", units::show_size(most));
         report.mistake(key, reason, remedy);
     }
-    bytes.min(half)
-}
-
-/// The window is at most a quarter of the store; one that is not written gives way.
-fn window(report: &mut Report, raw: &raw::Limits, memory: u64) -> u64 {
-    let key = "limits.window";
-    let window = size(report, key, &raw.window, WINDOW_BYTES_MIN, u64::MAX);
-    let quarter = memory / 4;
-    if window > quarter && report.has(key) {
-        let reason = format!("\"{}\" is more than a quarter of store.memory", raw.window.0);
-        let remedy = format!("write at most \"{}\", or raise store.memory", units::show_size(quarter));
-        report.mistake(key, reason, remedy);
-    }
-    window.min(quarter)
+    bytes.min(most)
 }
 
 pub(super) fn log(report: &mut Report, raw: &raw::Log) -> Log {

@@ -166,6 +166,10 @@ pub fn target(mut benches: Vec<Bench>, signed: Vec<Vec<u8>>, clock: Clock) -> Fu
     for (number, bench) in benches.iter_mut().enumerate() {
         seeds.extend(bench.begin(number, &signed, clock));
     }
+    // Policies of a target share a key: what one signs for a directory is genuine to another as the path of that name.
+    let genuine: BTreeSet<String> =
+        benches.iter_mut().flat_map(|bench| std::mem::take(&mut bench.genuine)).collect();
+    benches.iter_mut().for_each(|bench| bench.genuine.clone_from(&genuine));
     seeds.extend(signed);
     let run = move |data: &[u8]| {
         if let Some(number) = data.get(1) {

@@ -4,6 +4,7 @@
 //! serves viewers has sockets of its own; the operator's listener and health checks run beside them.
 
 mod connections;
+mod descriptors;
 mod hello;
 mod keys;
 mod listen;
@@ -175,6 +176,7 @@ impl Node {
     /// As [`Node::start`].
     pub fn start_on(config: &Config, clock: Clock, devices: &Devices<'_>) -> Result<Node, StartError> {
         let threads = config.server.threads.map_or_else(cores, std::num::NonZero::get);
+        descriptors::raise(config.limits.connections);
         let mut sockets = listen::bind(&config.server, threads)?;
         let tls = (0..threads).map(|_| tls::settings(&config.server)).collect::<Result<Vec<_>, _>>()?;
         let sites: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
@@ -541,8 +543,12 @@ fn control_runtime() -> Result<Runtime, StartError> {
 }
 
 /// One of the threads that serve viewers: a connection stays with it, and wakes nobody else's.
+///
+/// What another thread has woken goes before what has become readable: viewers whom one answer wakes are sent it before the next
+/// requests of those who have it are read.
 fn viewer_runtime() -> Result<Runtime, StartError> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Threads)
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().global_queue_interval(1).build().map_err(StartError::Threads)
 }
 
 /// Starts a thread that accepts viewers until `stopping`, and serves them until the node has ended.

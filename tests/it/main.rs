@@ -31,6 +31,7 @@ mod carry;
 mod cmsd;
 mod coalesce;
 mod crawl;
+mod descriptors;
 mod disk;
 mod disk_damage;
 mod disk_faults;

@@ -49,7 +49,8 @@ install() {
 
 # What building and testing need: cmake and a C compiler for the engine's compression libraries, ffmpeg and Chromium
 # as real readers of the streams, Node.js for the pinned hls.js, redis-server for the tests of several nodes, Node.js and
-# Python for the signers of tokens that the tests take theirs from. CHROMIUM names another browser of that kind.
+# Python for the signers of tokens that the tests take theirs from and for Helm's library, openssl for a line of the documents. CHROMIUM
+# names another browser of that kind.
 packages() {
     local missing=()
     have cmake || missing+=(cmake)
@@ -63,6 +64,7 @@ packages() {
     have redis-server || missing+=(redis-server)
     if [ "$purpose" != demo ]; then
         have python3 || missing+=(python3)
+        have openssl || missing+=(openssl)
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     fi
     if [ "${#missing[@]}" = 0 ]; then return 0; fi
@@ -109,20 +111,28 @@ npm_packages() {
     touch "$stamp"
 }
 
-# The Python packages of the signers, in a folder of their own, made anew when the list differs from what is there.
+# python_packages NAME LIST [OPTION...]: the Python packages of a list, in target/NAME, made anew when the list differs from
+# what is there.
 python_packages() {
-    local list=tests/signers/requirements.txt folder=target/signers
+    local folder=target/$1 list=$2
+    shift 2
     if cmp -s "$list" "$folder/requirements.txt" && "$folder/bin/python" -c '' 2>/dev/null; then return 0; fi
     rm -rf "$folder"
     python3 -m venv "$folder" || fail "python3 -m venv failed; the package python3-venv brings what it needs"
-    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary --require-hashes \
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --prefer-binary --require-hashes "$@" \
         -r "$list" >&2 || fail "pip install failed; the Python packages have to be fetched once, with a network"
     cp "$list" "$folder/requirements.txt"
+}
+
+# Of the signers of tokens, and of what renders and judges the chart. Helm's library asks for Python 3.12 and needs 3.11.
+all_python_packages() {
+    python_packages signers tests/signers/requirements.txt
+    python_packages chart tests/helm/requirements.txt --ignore-requires-python
 }
 
 purpose=${1:-test}
 rust
 packages
 npm_packages
-if [ "$purpose" != demo ]; then python_packages; fi
+if [ "$purpose" != demo ]; then all_python_packages; fi
 if [ "$purpose" = bench ]; then bench_packages; fi

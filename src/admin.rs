@@ -7,6 +7,7 @@
 
 mod access;
 mod explain;
+mod fleet;
 mod purge;
 pub mod readiness;
 mod revoke;
@@ -25,6 +26,7 @@ use axum::{Json, Router};
 use serde_json::json;
 
 use crate::config::model::Secret;
+use crate::fleet::Fleet;
 use crate::observe::Metrics;
 use crate::observe::metrics::CONTENT_TYPE;
 use crate::purge::Purger;
@@ -59,6 +61,8 @@ pub struct AdminState {
     pub hook: Option<Hook>,
     /// Does what `POST /tokens/revoke` and its companions ask for.
     pub revoker: Arc<Revoker>,
+    /// Shown at `GET /api/fleet`; None: the node decides for itself.
+    pub fleet: Option<Arc<Fleet>>,
     /// What is told at `GET /explain`.
     pub explained: Explained,
     /// Called before each rendering of the metrics, so that gauges are set.
@@ -71,9 +75,15 @@ pub const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("GET", "/healthz", "200 while the process is alive"),
     ("GET", "/readyz", "200 while the node should get traffic, 503 otherwise"),
     ("GET", "/explain", "why a request is answered as it is: ?url=URL"),
+    (
+        "GET",
+        "/api/fleet",
+        "the nodes of the fleet, as JSON: how far each has applied purges, and its configuration",
+    ),
     ("POST", "/cache/clear", "remove everything from memory and disks"),
     ("POST", "/purge", "expire or remove objects by URL, prefix, tag, site, or all"),
     ("POST", "/purge/hook", "the same, signed by a key of purge.hook"),
+    ("GET", "/purge/forwards", "purges that are still to be passed on (purge.forward)"),
     ("POST", "/tokens/revoke", "refuse the tokens of a session, a subject or a key from now on"),
     ("POST", "/tokens/restore", "take such a revocation back"),
     ("GET", "/tokens/revocations", "the revocations in force, the latest first: ?limit=N"),
@@ -88,8 +98,10 @@ pub fn router(state: AdminState) -> Router {
         .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/explain", get(explain::get))
+        .route("/api/fleet", get(fleet::get))
         .route("/cache/clear", post(clear))
         .route("/purge", post(purge::purge))
+        .route("/purge/forwards", get(purge::forwards))
         .route("/tokens/revoke", post(revoke::revoke))
         .route("/tokens/restore", post(revoke::restore))
         .route("/tokens/revocations", get(revoke::list))

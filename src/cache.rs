@@ -15,6 +15,7 @@ mod header;
 mod policy;
 pub mod source;
 mod storing;
+pub mod tier;
 // What becomes of it later.
 pub mod request;
 pub mod validation;

@@ -6,6 +6,7 @@ mod cases;
 pub mod check;
 pub mod explain;
 pub mod purge;
+pub mod ready;
 pub mod schema;
 pub mod serve;
 pub mod token;
@@ -46,6 +47,8 @@ enum Command {
     Cache(cache::CacheArgs),
     /// Have a running node expire or remove objects by URL, prefix, tag or site.
     Purge(Box<purge::PurgeArgs>),
+    /// Ask a running node whether it should get traffic; exits 0 if so, 1 if not.
+    Ready(ready::ReadyArgs),
     /// Make, check and sign with viewers' tokens.
     Token(Box<token::TokenArgs>),
     /// Play an embedded live stream through a node, in the browser.
@@ -69,6 +72,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Cache(args) => cache::run(&args),
         Command::Purge(args) => purge::run(&args),
+        Command::Ready(args) => ready::run(&args),
         Command::Token(args) => token::run(&args),
         Command::Demo(options) => serve::demo(options),
         Command::Schema => schema::schema(),

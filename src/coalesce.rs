@@ -3,11 +3,13 @@
 //! A fetch belongs to no viewer: it runs as a task of its own ([`fill`]), and everybody who wants its object, the one
 //! who started it included, holds a [`Ticket`]. Requests wait for the answer's header only; bytes reach them through
 //! the growing body. A key whose answers may not be shared is remembered, so that nobody queues behind it. Requests with
-//! `Authorization` share fetches among themselves alone: what the origin gives one of them may be nothing for others.
+//! `Authorization` share fetches among themselves alone: what the origin gives one of them may be nothing for others. So do
+//! those that say to have passed the same networks (`CDN-Loop`).
 
 pub mod ahead;
 pub mod fill;
 mod guard;
+mod own_purges;
 pub mod slices;
 
 use std::collections::HashMap;
@@ -29,12 +31,16 @@ use crate::clock::Clock;
 use crate::config::model::Limits;
 use crate::key::variant::primary_text;
 use crate::key::{Key, hash_of};
+use crate::peers::Peers;
 use crate::playlists::Playlists;
 use crate::store::{Object, Store};
+use crate::tier::loops::Passed;
 
 pub use ahead::{Foresight, Learned, Unasked};
 use fill::change::ChangeMetrics;
+use fill::share::Shelf;
 pub use fill::{Failure, Job};
+use own_purges::OwnPurges;
 pub use slices::Extent;
 
 /// Shards of the table of fetches in flight.
@@ -45,6 +51,9 @@ const UNCACHEABLE_KEYS_MAX: usize = 65_536;
 
 /// What tells the place of fetches with `Authorization` from that of others of their key.
 const AUTHORIZED: u128 = 0x5A17_C0DE_0A07_4011_2E5E_21B0_77A1_9E0D;
+
+/// The same for fetches that go by another node.
+const RELAYED: u128 = 0x0F0E_EBA7_71D3_44C2_9B61_5A0C_E8D7_2F35;
 
 /// Fetches in flight, by their slot.
 type Shard = Mutex<HashMap<u128, Arc<Flight>>>;
@@ -72,6 +81,10 @@ pub struct Coalescer {
     unsliceable: Cache<u128, Instant>,
     /// Keys that were invalidated, and when: a fetch that began before is not kept.
     invalidated: Cache<u128, Instant>,
+    /// Where nodes put small objects for each other.
+    shelf: OnceLock<Arc<dyn Shelf>>,
+    /// Purges that no other node is told of.
+    own_purges: OwnPurges,
     /// Who is told of playlists.
     foresight: OnceLock<Arc<dyn Foresight>>,
     /// By which fields the last answer of a site and kind varied. As many as there are sites, times kinds.
@@ -80,6 +93,44 @@ pub struct Coalescer {
     changed: ChangeMetrics,
     /// What is remembered of playlists whose fetch has failed.
     guard: guard::Guard,
+    /// The other nodes of the tier.
+    peers: OnceLock<Arc<Peers>>,
+}
+
+/// What sets fetches apart from others of their key: requests share one only with those of which the same is true. Those of
+/// other nodes are answered by fetches that go to the origin, and join none that goes to another node: two nodes that each
+/// take the other for the owner would wait for one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lane {
+    apart: u128,
+    /// The node that the key belongs to is asked, and not the origin.
+    pub relayed: bool,
+}
+
+impl Lane {
+    /// Of requests with `Authorization`, and with this list of networks passed. What anybody may have written in it can end a
+    /// fetch (508), which is nobody else's business.
+    pub fn new(authorized: bool, passed: Option<&Passed>, relayed: bool) -> Lane {
+        let foreign = passed.map(|passed| &*passed.foreign).filter(|foreign| !foreign.is_empty());
+        let by_list = foreign.map_or(0, |foreign| hash_of(&String::from_utf8_lossy(foreign)));
+        Lane { apart: if authorized { by_list ^ AUTHORIZED } else { by_list }, relayed }
+    }
+
+    /// Of requests of which nothing is to be told.
+    pub fn plain(relayed: bool) -> Lane {
+        Lane { apart: 0, relayed }
+    }
+
+    /// The place in the table of fetches of the key with this hash.
+    pub(crate) fn slot(self, hash: u128) -> u128 {
+        let slot = hash ^ self.apart;
+        if self.relayed { slot ^ RELAYED } else { slot }
+    }
+
+    /// The lane of a fetch.
+    fn of(job: &Job) -> Lane {
+        Lane::new(job.authorization.is_some(), job.cdn_loop.as_ref(), job.relayed)
+    }
 }
 
 /// What a fetch has come to.
@@ -176,23 +227,39 @@ impl Coalescer {
             uncacheable,
             unsliceable,
             invalidated,
+            shelf: OnceLock::new(),
+            own_purges: OwnPurges::default(),
             foresight: OnceLock::new(),
             varied: Mutex::default(),
             changed: ChangeMetrics::register(registry)?,
             guard: guard::Guard::new(registry)?,
+            peers: OnceLock::new(),
         }))
     }
 
+    /// Shares small objects by way of this shelf from now on; the first one stays.
+    pub fn use_shelf(&self, shelf: Arc<dyn Shelf>) {
+        let _ = self.shelf.set(shelf);
+    }
+
+    /// Notes that this node is about to purge what no other node is told of: what was put on the shelf before does not come
+    /// back from there.
+    pub fn begin_own_purge(&self) {
+        if self.shelf.get().is_some() {
+            self.own_purges.begin(self.store.generation());
+        }
+    }
+
     /// Joins the fetch for this key, or starts it with the job that `job` makes. `seen` is what the caller found held;
-    /// `authorized` says that the request has `Authorization`.
+    /// `lane` says which requests it may share it with.
     pub fn join(
         self: &Arc<Self>,
         key: &Key,
-        authorized: bool,
+        lane: Lane,
         seen: Option<&Arc<Object>>,
         job: impl FnOnce() -> Job,
     ) -> Joined {
-        let slot = slot_of(key.hash, authorized);
+        let slot = lane.slot(key.hash);
         if self.is_uncacheable(slot) {
             return Joined::Flight(self.launch(Flight::new(key.clone(), slot, false), job()));
         }
@@ -232,13 +299,13 @@ impl Coalescer {
 
     /// Fetches a key for this request alone.
     pub fn fetch_alone(self: &Arc<Self>, key: Key, job: Job) -> Ticket {
-        let slot = slot_of(key.hash, job.authorization.is_some());
+        let slot = Lane::of(&job).slot(key.hash);
         self.launch(Flight::new(key, slot, false), job)
     }
 
     /// Starts a fetch that nobody waits for, unless one is in flight, or has failed just now.
-    pub fn refresh(self: &Arc<Self>, key: &Key, authorized: bool, job: impl FnOnce() -> Job) {
-        let slot = slot_of(key.hash, authorized);
+    pub fn refresh(self: &Arc<Self>, key: &Key, lane: Lane, job: impl FnOnce() -> Job) {
+        let slot = lane.slot(key.hash);
         if self.failing_in(slot).is_some() {
             return;
         }
@@ -255,12 +322,15 @@ impl Coalescer {
     /// answers those who wait for it and is not kept. True: something was held.
     pub fn invalidate(&self, hash: u128, text: &str) -> bool {
         self.invalidated.insert(hash, Instant::now());
-        for slot in [slot_of(hash, false), slot_of(hash, true)] {
-            let mut flights = self.shard(slot).lock();
-            if let Some(flight) = flights.get(&slot).filter(|flight| &*flight.key.text == text) {
-                flight.invalidated.store(true, Ordering::Release);
-                flights.remove(&slot);
-            }
+        // Those of one key may be in any place.
+        for shard in &*self.flights {
+            shard.lock().retain(|_, flight| {
+                let named = flight.key.hash == hash && &*flight.key.text == text;
+                if named {
+                    flight.invalidated.store(true, Ordering::Release);
+                }
+                !named
+            });
         }
         // After the mark: a fetch that keeps its object looks at the mark afterwards.
         self.store.remove(hash, text)
@@ -349,6 +419,11 @@ impl Coalescer {
         self.uncacheable.insert(slot, Instant::now() + self.limits.uncacheable_memory);
     }
 
+    /// Whether a key was invalidated since a moment; None: at any time that is remembered.
+    fn is_invalidated_since(&self, key: &Key, began: Option<std::time::Instant>) -> bool {
+        self.invalidated.get(&key.hash).is_some_and(|at| began.is_none_or(|began| at.into_std() >= began))
+    }
+
     /// Whether the key of a fetch was invalidated since it began, or that of which its own is a variant.
     fn is_invalidated(&self, flight: &Flight) -> bool {
         let since = |hash| self.invalidated.get(&hash).is_some_and(|at| at >= flight.began);
@@ -356,11 +431,6 @@ impl Coalescer {
             || since(flight.key.hash)
             || primary_text(&flight.key.text).is_some_and(|text| since(hash_of(text)))
     }
-}
-
-/// The place in the table of fetches of the key with this hash.
-fn slot_of(hash: u128, authorized: bool) -> u128 {
-    if authorized { hash ^ AUTHORIZED } else { hash }
 }
 
 /// Whether a key is remembered; one whose time is over is forgotten.

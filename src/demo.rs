@@ -48,6 +48,16 @@ pub struct DemoOptions {
     /// Print one line of JSON with every address, in place of the line for people.
     #[arg(long)]
     pub json: bool,
+
+    /// Serve the demo's origin alone, at this address, for nodes elsewhere.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "page")]
+    pub origin: Option<SocketAddr>,
+}
+
+/// What `--json` prints of an origin alone.
+#[derive(Debug, Serialize)]
+struct OriginAddress {
+    origin: SocketAddr,
 }
 
 /// Every address of a running demo: the line that `--json` prints.
@@ -66,6 +76,9 @@ struct Addresses {
 /// # Errors
 /// The binary has no player embedded, an address cannot be bound, or the node does not start.
 pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
+    if let Some(address) = options.origin {
+        return run_origin(address, options.json).await;
+    }
     let player =
         PLAYER.context("this forebay was built without the player: run `make setup`, then build again")?;
     let ended = ended()?;
@@ -102,6 +115,26 @@ pub async fn run(options: DemoOptions) -> anyhow::Result<()> {
     end(page_task, "the page").await;
     node.shutdown().await;
     end(origin_task, "the origin").await;
+    Ok(())
+}
+
+/// Runs the origin alone until Ctrl-C or SIGTERM.
+async fn run_origin(address: SocketAddr, json: bool) -> anyhow::Result<()> {
+    let ended = ended()?;
+    let (stop, stopped) = watch::channel(());
+    let origin = DemoOrigin::new(Clock::system())?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("the demo origin's listener, {address}"))?;
+    let address = listener.local_addr()?;
+    let task = tokio::spawn(async move { origin.serve(listener, stop_of(stopped)).await });
+    let line = match json {
+        true => serde_json::to_string(&OriginAddress { origin: address })?,
+        false => format!("The demo's origin is at http://{address}/  (Ctrl-C ends it)"),
+    };
+    writeln!(io::stdout(), "{line}")?;
+    ended.await;
+    stop.send_replace(());
+    end(task, "the origin").await;
     Ok(())
 }
 

@@ -84,6 +84,9 @@ pub struct Explanation {
     /// What the origin is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<OriginTold>,
+    /// The node of the tier that the key belongs to, while all are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// What becomes of the origin's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<AnswerTold>,
@@ -115,6 +118,12 @@ pub struct OriginTold {
     /// answer varies, once it has said so, and `authorization`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
+    /// The server that the key belongs to, where the group goes by owners, while all are there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// `open` while nothing is sent to the group because most requests have failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit: Option<&'static str>,
 }
 
 /// What becomes of an answer of the origin.
@@ -168,7 +177,14 @@ pub fn explain(sites: &Sites, limits: &Limits, question: &Question) -> Explanati
     let mut told = Explanation::default();
     match admit(sites, limits.target_bytes_max, question, &mut told) {
         Ok(Some(entered)) if entered.site.steers(&entered.path).is_some() => steer(&entered, &mut told),
-        Ok(Some(entered)) => look_up(&entered, limits, question, &mut told),
+        Ok(Some(entered)) => {
+            look_up(&entered, limits, question, &mut told);
+            told.owner = told
+                .key
+                .as_deref()
+                .and_then(|text| sites.owner(text))
+                .map(|(name, own)| if own { format!("{name} (this node)") } else { name.to_string() });
+        }
         Ok(None) => told.cache = "preflight",
         Err(refusal) => {
             told.cache = "denied";
@@ -191,7 +207,7 @@ fn admit<'a>(
     let host = entry::authority(&header)?.to_owned();
     let site = sites.find(request::host_of(&host)).ok_or(request::Refusal::Host)?;
     told.site = Some(site.name.clone());
-    let (token_bytes, sent) = entry::normalise(&mut header, site, target_bytes_max)?;
+    let (token_bytes, sent) = entry::normalise(&mut header, site, target_bytes_max, true)?;
     let path = header.uri.path().get(token_bytes..).unwrap_or("/").to_owned();
     told.kind = Some(site.kind(&path).as_str());
     if site.cors.is_some() && cors::is_preflight(&header.method, &header.headers) {
@@ -303,11 +319,16 @@ fn look_up(entered: &Entered<'_>, limits: &Limits, question: &Question, told: &m
     }
     let forwarded = site.forwarded(&asked);
     let mut sent: Vec<HeaderName> = forwarded.keys().cloned().collect();
+    if site.origin.is_tier() {
+        let conditions = site.conditions(&asked).unwrap_or_default();
+        sent.extend(conditions.keys().filter(|name| !forwarded.contains_key(*name)).cloned());
+    }
     if header.headers.contains_key(AUTHORIZATION) && !sent.contains(&AUTHORIZATION) {
         sent.push(AUTHORIZATION);
     }
     told.origin = Some(OriginTold {
         fields: sent.iter().map(ToString::to_string).collect(),
+        owner: site.origin.owner_name(key.placement()).map(|(server, _)| server.to_string()),
         ..OriginTold::new(site, &Method::GET, key.target().to_owned())
     });
     let obeyed = chosen.is_some_and(|rule| rule.obey_client);
@@ -333,9 +354,12 @@ struct Fetch<'a> {
 
 impl OriginTold {
     fn new(site: &Site, method: &Method, target: String) -> OriginTold {
-        let servers = site.origin.servers_health().map(|(server, _)| server.to_owned()).collect();
+        let servers =
+            site.origin.servers_health().into_iter().map(|(server, _)| server.to_string()).collect();
         let name = site.origin.name().to_string();
-        OriginTold { name, servers, method: method.to_string(), target, fields: Vec::new() }
+        let circuit = site.origin.is_open().then_some("open");
+        let (fields, owner) = (Vec::new(), None);
+        OriginTold { name, servers, method: method.to_string(), target, fields, owner, circuit }
     }
 
     /// Of a request that passes through.

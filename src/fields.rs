@@ -97,9 +97,10 @@ const OWN: [&str; 10] = [
 ];
 
 /// Fields of a request that choose between forms of one answer, or that the node sets itself: no part of a key.
-const UNKEYED: [&str; 16] = [
+const UNKEYED: [&str; 17] = [
     "accept-encoding",
     "cache-control",
+    "cdn-loop",
     "cookie",
     "date",
     "expect",
@@ -114,6 +115,22 @@ const UNKEYED: [&str; 16] = [
     "pragma",
     "range",
     "via",
+];
+
+/// Fields of a request that steer one exchange between two parties: which part is sent, whether it is sent at all, from where.
+const EXCHANGE: [&str; 12] = [
+    "cache-control",
+    "cdn-loop",
+    "expect",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "max-forwards",
+    "pragma",
+    "range",
 ];
 
 /// Whether a field of this name (any case) belongs to one connection or to framing.
@@ -132,6 +149,11 @@ pub fn is_withheld(name: &str) -> bool {
     };
     WITHHELD_FAMILIES.iter().any(|family| name.len() >= family.len() && same(family, name))
         || WITHHELD.iter().any(|known| known.len() == name.len() && same(known, name))
+}
+
+/// Whether a request's field of this name (any case) says how the next one on the way is to answer, and not what for.
+pub fn is_of_exchange(name: &str) -> bool {
+    is_of_connection(name) || EXCHANGE.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Whether rules may set or remove an answer's field of this name.

@@ -69,6 +69,12 @@ impl Key {
         u64::from_str_radix(digits, 16).ok()
     }
 
+    /// Which of equal servers it belongs to: the same for all that is asked of one object, and on every node.
+    pub fn placement(&self) -> u64 {
+        let whole = self.text.split(SLICE_MARK).next().unwrap_or_default();
+        xxh3_64(undirected(whole).as_bytes())
+    }
+
     /// Whether it is the key of a slice.
     pub fn is_slice(&self) -> bool {
         self.text.contains(SLICE_MARK)

@@ -8,8 +8,10 @@ pub mod asset;
 pub mod clock;
 pub mod config;
 pub mod fields;
+pub mod lines;
 pub mod outcome;
 pub mod reason;
+pub mod watermark;
 
 // The way of a request: may it go on, what is it, what is held of it, who fetches it, and what is sent.
 pub mod admission;
@@ -21,7 +23,9 @@ pub mod carry;
 pub mod normal;
 pub mod store;
 pub mod cache;
+pub mod tier;
 pub mod origin;
+pub mod peers;
 pub mod steering;
 pub mod site;
 pub mod coalesce;

@@ -66,6 +66,8 @@ struct Target<'a> {
     extent: Extent,
     /// Whether it is not complete yet, as far as is known.
     grows: bool,
+    /// The host that a viewer has asked for what names it.
+    host: Option<&'a Arc<str>>,
 }
 
 impl Prefetcher {
@@ -148,7 +150,8 @@ impl Prefetcher {
             return;
         }
         let Ok(key) = site.with_key(&asked, |hash, text| Key { hash, text: text.into() }) else { return };
-        if self.is_of_no_use(&key) || !coalescer.may_fetch_ahead(&key) {
+        let relayed = coalescer.is_others(&key, kind);
+        if self.is_of_no_use(&key) || !coalescer.may_fetch_ahead(&key, relayed) {
             return;
         }
         if coalescer.varied(&site.name, kind).is_some() {
@@ -186,9 +189,15 @@ impl Prefetcher {
                 wishes: RequestDirectives::default(),
                 last_try: false,
                 ahead: Some(Arc::new(fetch)),
+                relayed,
+                host: target.host.cloned(),
+                hop: None,
+                conditions: None,
+                claims: None,
+                cdn_loop: None,
             }
         };
-        coalescer.fetch_ahead(&key, job);
+        coalescer.fetch_ahead(&key, relayed, job);
     }
 
     /// Whether what is held under a key makes a fetch useless: it is fresh, or good, or on disk. An error that has

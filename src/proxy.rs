@@ -10,6 +10,7 @@ mod ctx;
 pub(crate) mod edge_made;
 mod entitle;
 pub(crate) mod entry;
+mod health;
 mod invalidate;
 mod lookup;
 mod parking;
@@ -18,6 +19,7 @@ mod purge;
 mod record;
 mod reload;
 mod steer;
+mod tier;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,10 +47,12 @@ use crate::deliver::encode::Encoder;
 use crate::deliver::refuse::Refused;
 use crate::observe::Observer;
 use crate::outcome::Outcome;
+use crate::peers::Peers;
 use crate::prefetch::Prefetcher;
 use crate::purge::Purger;
 use crate::site::{Asked, Site, Sites};
 use crate::store::Store;
+use crate::tier::{Hop, Identity, Role, TierMetrics};
 
 use admit::Admitted;
 use answer::refused_by;
@@ -56,6 +60,7 @@ pub use ctx::RequestCtx;
 use edge_made::Directed;
 use entitle::Decided;
 pub use entitle::Entitlements;
+pub use health::Health;
 use lookup::{Found, Missed, NotFresh, Wanted};
 pub use parking::Parking;
 pub use poll::Polls;
@@ -99,6 +104,16 @@ pub struct Edge {
     pub cmsd_node: String,
     /// What steering needs to know.
     pub steerer: Steerer,
+    /// The other nodes of the tier.
+    pub peers: Option<Arc<Peers>>,
+    /// Who this node is to others, and whom it takes for one.
+    pub identity: Arc<Identity>,
+    /// What is counted of them.
+    pub tier: TierMetrics,
+    /// How long a request of another node waits until this one knows of the purges that that one knows of.
+    pub catch_up_wait: Duration,
+    /// What answers health checks on viewers' listeners.
+    pub health: Option<Health>,
 }
 
 /// Whether a request's header has come: the server gives a connection so long for it and no longer.
@@ -147,6 +162,10 @@ impl ProxyHttp for Edge {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+        if let Some(health) = self.health_check(session) {
+            ctx.is_health_check = true;
+            return Box::pin(self.answer_health_check(session, health)).await;
+        }
         let admitted = match self.admit(session, ctx) {
             Err(refused) if admit::lacks_keys(ctx) => {
                 Box::pin(self.admit_with_new_keys(session, ctx, refused)).await
@@ -157,6 +176,12 @@ impl ProxyHttp for Edge {
             Ok(admitted) => admitted,
             Err(refused) => return self.refuse(session, ctx, refused).await,
         };
+        // By HEAD a peer asks whether this node is there, and nothing else.
+        let is_probe = |hop: &Hop| hop.role == Role::Peer && session.req_header().method == Method::HEAD;
+        if ctx.hop.as_ref().is_some_and(|hop| hop.watermark.is_some() && !is_probe(hop)) {
+            // Boxed, so that hits do not carry the state of a wait.
+            Box::pin(self.catch_up(ctx)).await;
+        }
         let site = match (admitted, ctx.site.clone()) {
             (Admitted::On, Some(site)) => site,
             (Admitted::Purge, Some(site)) => return Box::pin(self.purge(session, ctx, &site)).await,
@@ -181,6 +206,7 @@ impl ProxyHttp for Edge {
         ctx.kind = site.kind(path_of(session.req_header(), ctx));
         ctx.held = site.held(&session.req_header().method, &session.req_header().headers);
         if ctx.kind == Kind::Key
+            && ctx.hop.is_none()
             && let Err(refused) = self.count_key(ctx)
         {
             return self.refuse(session, ctx, refused).await;
@@ -195,7 +221,7 @@ impl ProxyHttp for Edge {
             // Boxed, so that hits do not carry the state of a wait.
             Box::pin(self.find_directed(session, ctx, &site, directed.as_ref())).await?
         } else {
-            let wanted = self.wanted(session.req_header(), &site, asked);
+            let wanted = self.wanted((session.req_header(), ctx), &site, asked);
             self.find(&wanted).await.map_err(refused_by)
         };
         match found {
@@ -218,8 +244,8 @@ impl ProxyHttp for Edge {
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
-        bypass::choose_peer(ctx).await
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+        bypass::choose_peer(&session.req_header().method, ctx).await
     }
 
     fn fail_to_connect(
@@ -249,9 +275,15 @@ impl ProxyHttp for Edge {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.first_byte = Some(std::time::Instant::now());
+        if let Some(upstream) = &mut ctx.upstream {
+            upstream.answered(header.status.as_u16());
+        }
         let over_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         invalidate::invalidate(self, session.req_header(), header, ctx, over_tls).await;
-        bypass::prepare_response(session.req_header(), header, ctx);
+        if let Some(upstream) = &mut ctx.upstream {
+            upstream.hide_words(header);
+        }
+        bypass::prepare_response(session.req_header(), header, ctx, &self.identity.names);
         Ok(())
     }
 
@@ -262,8 +294,11 @@ impl ProxyHttp for Edge {
         _end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
-        if let (Some(body), Some(upstream)) = (body, &ctx.upstream) {
-            upstream.count_body(body.len());
+        if let Some(bytes) = body {
+            bypass::count_body(bytes.len(), ctx)?;
+            if ctx.upstream.as_ref().is_some_and(|upstream| upstream.hides_body()) {
+                bytes.clear();
+            }
         }
         Ok(None)
     }
@@ -272,6 +307,7 @@ impl ProxyHttp for Edge {
         if ctx.error.is_none() {
             ctx.error = Some(error_word(error));
         }
+        bypass::exchange_failed(ctx, error);
         let status = bypass::status_of(error);
         if session.response_written().is_none() && status != 0 {
             let reason = ctx.error.unwrap_or("internal");
@@ -302,16 +338,29 @@ impl ProxyHttp for Edge {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestCtx) {
-        record::record(&self.observer, session, error, ctx);
+        if let Some(upstream) = ctx.upstream.as_mut().filter(|_| error.is_none()) {
+            upstream.ended();
+        }
+        if !ctx.is_health_check {
+            record::record(&self.observer, session, error, ctx);
+        }
     }
 }
 
 impl Edge {
     /// What a request wants.
-    fn wanted<'a>(&self, header: &'a RequestHeader, site: &'a Arc<Site>, asked: Asked<'a>) -> Wanted<'a> {
+    fn wanted<'a>(
+        &self,
+        (header, ctx): (&'a RequestHeader, &'a RequestCtx),
+        site: &'a Arc<Site>,
+        asked: Asked<'a>,
+    ) -> Wanted<'a> {
         // Most requests say nothing of caching: for them no rule is asked.
         let says = header.headers.contains_key(CACHE_CONTROL) || header.headers.contains_key(PRAGMA);
-        let obeyed = says && site.policy(&asked).for_request().is_some_and(|(_, rule)| rule.obey_client);
+        let from_peer = ctx.hop.as_ref().is_some_and(|hop| hop.role == Role::Peer);
+        // Nodes ask one another only for what they mean.
+        let obeyed = says
+            && (from_peer || site.policy(&asked).for_request().is_some_and(|(_, rule)| rule.obey_client));
         Wanted {
             site,
             directives: RequestDirectives::of(&header.headers, obeyed),
@@ -321,11 +370,21 @@ impl Edge {
             now: self.clock.now(),
             wait: self.limits.coalesce_wait,
             holds: false,
+            host: host(header),
+            hop: ctx.hop.as_ref(),
         }
     }
 
     /// Look-up, and what comes of it.
     async fn find(&self, wanted: &Wanted<'_>) -> std::result::Result<Found, Missed> {
+        let found = self.find_any(wanted).await?;
+        Ok(match wanted.is_from_peer() {
+            true => Found { object: lookup::direct(found.object), ..found },
+            false => found,
+        })
+    }
+
+    async fn find_any(&self, wanted: &Wanted<'_>) -> std::result::Result<Found, Missed> {
         match lookup::fresh(self.store, wanted) {
             Ok(found) => Ok(found),
             // Boxed, so that hits do not carry the state of a wait.

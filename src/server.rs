@@ -8,6 +8,7 @@ mod descriptors;
 mod hello;
 mod keys;
 mod listen;
+pub mod proxy_protocol;
 pub mod tls;
 mod zero_copy;
 
@@ -33,13 +34,16 @@ use crate::coalesce::Coalescer;
 use crate::config::model::{Config, Disk};
 use crate::deliver::carry::Carrier;
 use crate::deliver::encode::Encoder;
-use crate::fleet::{Fleet, Keeper};
+use crate::fleet::share::Share;
+use crate::fleet::{Fleet, FleetError, Joining};
 use crate::key::site_id;
 use crate::observe::{AccessLog, Metrics, Observer, Staleness, Viewers, log};
-use crate::origin::{OriginFamilies, OriginSetupError, Origins};
+use crate::origin::{OriginFamilies, OriginSetupError, Origins, Own};
+use crate::peers::Peers;
 use crate::prefetch::Prefetcher;
-use crate::proxy::{Edge, Entitlements, Parking, Polls, Steerer};
+use crate::proxy::{Edge, Entitlements, Health, Parking, Polls, Steerer};
 use crate::purge::Purger;
+use crate::purge::forward::{ForwardError, Forwarder};
 use crate::purge::hook::Hook;
 use crate::revoke::Revoker;
 use crate::revoke::ledger::{Ledger, LedgerError};
@@ -49,7 +53,12 @@ use crate::store::arena::Arena;
 use crate::store::disk::device::Device;
 use crate::store::disk::{DiskError, DiskMetrics, DiskTier, Quotas, directory};
 use crate::store::{Accounts, Store, StoreMetrics};
+use crate::tier::{Identity, TierMetrics};
 use connections::{Connections, Counted, Timed};
+use proxy_protocol::ProxyProtocol;
+
+/// How long a request of another node waits for purges that this one does not know of, where no bus says how long.
+const CATCH_UP_WAIT: Duration = Duration::from_millis(100);
 
 /// How often a draining node looks whether its connections have ended.
 const DRAIN_POLL: Duration = Duration::from_millis(20);
@@ -97,6 +106,12 @@ pub enum StartError {
     /// The revocations cannot be read.
     #[error("revocation.file: {0}")]
     Revocations(#[from] LedgerError),
+    /// The node cannot take part in its fleet.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// Purges cannot be passed on.
+    #[error("purge.forward_state: {0}")]
+    Forward(#[from] ForwardError),
     /// A metric is registered twice.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -115,6 +130,8 @@ impl StartError {
             StartError::AccessLog(_) => "log.access",
             StartError::Disk(_) => "store.disk",
             StartError::Revocations(_) => "revocation.file",
+            StartError::Fleet(_) => "fleet.state",
+            StartError::Forward(_) => "purge.forward_state",
             StartError::Metrics(_) | StartError::Threads(_) => "server",
         }
     }
@@ -135,6 +152,7 @@ pub struct Node {
     drain_timeout: Duration,
     connections: Arc<Connections>,
     store: &'static Store,
+    fleet: Option<Arc<Fleet>>,
 }
 
 /// Tells a node to stop; may be told more than once.
@@ -182,7 +200,15 @@ impl Node {
         let sites: Vec<&str> = config.sites.iter().map(|site| site.name.as_str()).collect();
         let metrics = Metrics::new(&sites)?;
         let families = OriginFamilies::new(metrics.registry())?;
-        let origins = Origins::new(&config.origins, &families)?;
+        let identity = Arc::new(Identity::new(&config.fleet, clock.clone()));
+        let peers = config.fleet.peers.as_ref();
+        let own = Own {
+            told: peers.and_then(|peers| peers.own.clone()),
+            name: config.fleet.name.clone(),
+            listeners: [sockets.http_addresses(), sockets.https_addresses()].concat(),
+        };
+        let origins = Origins::of(config, (&own, &identity), &families)?;
+        let peers = Peers::new(&config.fleet, origins.peers(), metrics.registry())?;
         let viewers = Viewers::new(&sites, Instant::now());
         viewers.register(metrics.registry())?;
         let access_log = AccessLog::start(&config.log.access, config.log.queue, metrics.access_log_dropped())
@@ -209,6 +235,7 @@ impl Node {
 
         let (stop, stopping) = watch::channel(false);
         let readiness = Arc::new(Readiness::new());
+        readiness.watch("origins", Box::new(origins.open_circuits()));
         let (begun, draining) = watch::channel(false);
         let drain = Drain { begun, stop, asked: Notify::new(), readiness: Arc::clone(&readiness) };
         let drain = Arc::new(drain);
@@ -222,10 +249,20 @@ impl Node {
             limits: crate::explain::Limits::of(config),
             clock: clock.clone(),
         };
-        let purger = Arc::new(Purger::new(Arc::clone(&sites), store, config.limits.request_target));
+        let fleet = fleet(config, (store, &ledger), &metrics, &control_runtime, &readiness)?;
+        if let Some(fleet) = &fleet {
+            identity.follow(Arc::clone(fleet) as _);
+        }
+        let target_bytes_max = config.limits.request_target;
+        let purger = Arc::new(Purger::new(Arc::clone(&sites), store, target_bytes_max, fleet.clone()));
+        if !config.purge.forward.is_empty() {
+            let (registry, runtime) = (metrics.registry(), control_runtime.handle());
+            purger.forward_by(Arc::new(Forwarder::start(&config.purge, clock.clone(), registry, runtime)?));
+        }
         let hook = config.purge.hook.as_ref().map(|hook| Hook::new(hook, clock.clone()));
         let entitlements =
-            Arc::new(entitlements(config, ledger, &metrics, &clock, &control_runtime, &readiness)?);
+            Entitlements::new(&config.limits, ledger, fleet.clone(), clock.clone(), metrics.registry())?;
+        let entitlements = Arc::new(entitlements);
         let policies = config.tokens.iter().map(|policy| policy.name.clone()).collect();
         let revoker = entitlements.revoker(policies);
         control_runtime.spawn(sweep(Arc::clone(&entitlements)));
@@ -233,6 +270,10 @@ impl Node {
         Staleness::register(&playlists, &observer.viewers, &clock, metrics.registry())?;
         let (limits, ttl_min) = (config.limits.clone(), config.store.disk_ttl_min);
         let coalescer = Coalescer::new(store, playlists, clock.clone(), limits, ttl_min, metrics.registry())?;
+        if let Some(peers) = &peers {
+            coalescer.ask_peers(Arc::clone(peers));
+        }
+        share(config, fleet.as_ref(), &coalescer, &clock, &metrics)?;
         let prefetcher = Prefetcher::start(
             &sites,
             &coalescer,
@@ -259,17 +300,23 @@ impl Node {
             key_rate: KeyRate::new(config.limits.key_requests, config.limits.key_clients),
             purge_from: config.purge.method_from.clone(),
             cmsd_node: config
-                .server
+                .fleet
                 .name
                 .as_ref()
                 .map_or_else(|| "forebay".to_owned(), |name| format!("forebay-{name}")),
             steerer: steerer.0,
+            peers,
+            identity,
+            tier: TierMetrics::register(metrics.registry())?,
+            catch_up_wait: config.fleet.bus.as_ref().map_or(CATCH_UP_WAIT, |bus| bus.timeout),
+            health: health(config, &readiness, &metrics),
         };
         control_runtime.spawn(watch_load(steered, steerer.1, counted_by, Arc::clone(&connections)));
         {
-            // Health checks end with the stop signal; fetches of a draining node go on without them.
+            // Health checks and discovery end with the stop signal; fetches of a draining node go on without them.
             let _entered = control_runtime.enter();
             origins.start_health_checks(&stopping);
+            origins.start_discovery(config.server.resolver, &stopping);
         }
         let node = Node {
             http: sockets.http_addresses(),
@@ -281,20 +328,28 @@ impl Node {
             drain_timeout: config.server.drain_timeout,
             connections: Arc::clone(&connections),
             store,
+            fleet: fleet.clone(),
             control_runtime: None,
         };
         let admin_listener = sockets.take_admin();
-        let app = counted(edge, config, &connections, arena);
-        let fingerprints =
-            config.asks_for_fingerprints().then(|| hello::fingerprints(config.server.request_timeout));
+        let header_limit = config.server.request_timeout;
+        let proxy = config.server.proxy_protocol.as_ref();
+        let proxy = proxy.map(|proxy| ProxyProtocol::new(proxy, header_limit, &metrics));
+        let app = counted(edge, config, &connections, (arena, proxy.clone()));
+        let fingerprints = config.asks_for_fingerprints().then(|| hello::fingerprints(header_limit));
+        let before_tls = proxy_protocol::before_tls(proxy.as_ref(), fingerprints);
         for (runtime, tls) in viewer_runtimes.into_iter().zip(tls) {
-            let (service, fds) = sockets.take_service(tls, fingerprints.clone(), app.clone());
+            let (service, fds) = sockets.take_service(tls, before_tls.clone(), app.clone());
             serve_viewers(runtime, service, fds, stopping.clone(), Arc::clone(&connections))?;
         }
         if let Some(listener) = admin_listener {
-            let collectors: Vec<Box<dyn Fn() + Send + Sync>> =
-                vec![Box::new(|| store.update_gauges()), Box::new(move || entitlements.update_gauges())];
-            let asked = (purger, hook, explained, revoker);
+            let shared = fleet.clone();
+            let collectors: Vec<Box<dyn Fn() + Send + Sync>> = vec![
+                Box::new(|| store.update_gauges()),
+                Box::new(move || entitlements.update_gauges()),
+                Box::new(move || shared.iter().for_each(|fleet| fleet.update_gauges())),
+            ];
+            let asked = (purger, hook, explained, revoker, fleet);
             let state = admin_state(config, metrics, store, &readiness, &drain, asked, collectors);
             let closed = stopped_for_good(Arc::clone(&connections));
             control_runtime.spawn(async move {
@@ -354,6 +409,9 @@ impl Node {
             tracing::warn!(connections = left, "drain_timeout has passed: connections are cut");
         }
         self.connections.close_for_good();
+        if let Some(fleet) = &self.fleet {
+            fleet.leave().await;
+        }
         self.store.close().await;
         if let Some(runtime) = self.control_runtime.take() {
             runtime.shutdown_background();
@@ -410,7 +468,7 @@ fn counted(
     edge: Edge,
     config: &Config,
     connections: &Arc<Connections>,
-    arena: Option<Arc<Arena>>,
+    (arena, header): (Option<Arc<Arena>>, Option<Arc<ProxyProtocol>>),
 ) -> impl ServerApp + Clone + Send + Sync + 'static {
     let conf = ServerConf {
         max_retries: 2,
@@ -422,7 +480,7 @@ fn counted(
     options.h2c = config.server.h2c;
     options.h2_idle_timeout = Some(config.server.idle_timeout);
     let timed = Timed::new(proxy, config.server.request_timeout, config.server.idle_timeout);
-    Counted::new(timed, Arc::clone(connections), arena)
+    Counted::new(timed, Arc::clone(connections), arena, header)
 }
 
 fn admin_state(
@@ -431,7 +489,13 @@ fn admin_state(
     store: &'static Store,
     readiness: &Arc<Readiness>,
     drain: &Arc<Drain>,
-    (purger, hook, explained, revoker): (Arc<Purger>, Option<Hook>, Explained, Revoker),
+    (purger, hook, explained, revoker, fleet): (
+        Arc<Purger>,
+        Option<Hook>,
+        Explained,
+        Revoker,
+        Option<Arc<Fleet>>,
+    ),
     collectors: Vec<Box<dyn Fn() + Send + Sync>>,
 ) -> AdminState {
     let drain = Arc::clone(drain);
@@ -446,33 +510,51 @@ fn admin_state(
         purger,
         hook,
         revoker: Arc::new(revoker),
+        fleet,
         explained,
         collectors,
     }
 }
 
-/// What good tokens may still be refused by: revocations, what is good once, and streams; and what the fleet knows of them.
-fn entitlements(
+/// What this node shares with others; waits until it has applied what they have purged and revoked, or cannot.
+fn fleet(
     config: &Config,
-    ledger: Arc<Ledger>,
+    (store, ledger): (&'static Store, &Arc<Ledger>),
     metrics: &Metrics,
-    clock: &Clock,
     control_runtime: &Runtime,
     readiness: &Readiness,
-) -> Result<Entitlements, StartError> {
-    let registry = metrics.registry();
-    let fleet = match &config.fleet {
-        Some(fleet) => {
-            let keeper: Arc<dyn Keeper> = Arc::clone(&ledger) as _;
-            let fleet = Fleet::start(fleet, keeper, registry, control_runtime.handle())?;
-            let watched = Arc::clone(&fleet);
-            readiness.watch("fleet", Box::new(move || watched.away()));
-            fleet.wait_for_start();
-            Some(fleet)
-        }
-        None => None,
+) -> Result<Option<Arc<Fleet>>, StartError> {
+    let Some(bus) = &config.fleet.bus else { return Ok(None) };
+    let joining = Joining {
+        name: config.fleet.name.clone(),
+        digest: config.digest.clone(),
+        tier: config.tier(),
+        store,
+        has_disks: !config.store.disks.is_empty(),
+        keeper: Arc::clone(ledger) as _,
     };
-    Ok(Entitlements::new(&config.limits, ledger, fleet, clock.clone(), registry)?)
+    let fleet = Fleet::start(bus, joining, metrics.registry(), control_runtime.handle())?;
+    let watched = Arc::clone(&fleet);
+    readiness.watch("fleet", Box::new(move || watched.warning()));
+    fleet.wait_for_start();
+    Ok(Some(fleet))
+}
+
+/// Has small objects shared, where a rule asks for it.
+fn share(
+    config: &Config,
+    fleet: Option<&Arc<Fleet>>,
+    coalescer: &Coalescer,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Result<(), StartError> {
+    let shared = config.sites.iter().any(|site| site.rules.iter().any(|rule| rule.shared));
+    if let Some(fleet) = fleet.filter(|_| shared) {
+        let (fleet, purges) = (Arc::clone(fleet), Arc::clone(fleet) as _);
+        let share = Share::new(fleet, config.fleet.share, purges, clock.clone(), metrics.registry())?;
+        coalescer.use_shelf(Arc::new(share));
+    }
+    Ok(())
 }
 
 /// Has what has ended forgotten, until the runtime ends.
@@ -501,6 +583,13 @@ fn steerer(
     let gauges = sites.steering().iter().map(|steering| families.overloaded(steering)).collect();
     let readiness = Arc::clone(readiness);
     Ok((Steerer { ready: Arc::new(move || readiness.is_ready()), series }, gauges))
+}
+
+/// What answers health checks on viewers' listeners.
+fn health(config: &Config, readiness: &Arc<Readiness>, metrics: &Metrics) -> Option<Health> {
+    let readiness = Arc::clone(readiness);
+    let path = config.server.health_path.as_ref()?;
+    Some(Health::new(path, Arc::new(move || readiness.is_ready()), metrics))
 }
 
 /// Tells steering what the node has to do, until the runtime ends; ends at once where no load matters.

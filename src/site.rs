@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::admission::cors::Cors;
 use crate::admission::geo::Geo;
@@ -13,11 +14,12 @@ use crate::admission::request::allow_value;
 use crate::admission::token::{self, Claims};
 use crate::asset::{self, Kind};
 use crate::cache::{Held, Policy};
-use crate::config::model::{self, Coding, Config, HostPattern, Limits, Rule};
+use crate::config::model::{self, BoundsByClaim, Coding, Config, HostPattern, Limits, Rule};
+use crate::fields;
 use crate::key::parts::{self, Source, Unkeyable};
 use crate::key::reference::{self, is_same_host};
 use crate::key::target::NotATarget;
-use crate::key::{QueryChoice, dropped, is_named, target, target_of, with_key};
+use crate::key::{Key, QueryChoice, dropped, hash_of, is_named, target, target_of, with_key};
 use crate::origin::{OriginGroup, Origins};
 use crate::playlists::Playlists;
 use crate::steering::Steering;
@@ -64,6 +66,8 @@ pub struct Site {
     key_value_bytes_max: usize,
     /// Where it fetches from.
     pub origin: Arc<OriginGroup>,
+    /// A number for its rules and its origin: nodes that agree on both have the same.
+    pub rules_digest: u64,
     /// Where it sends players to fetch from.
     pub steering: Option<Arc<Steering>>,
 }
@@ -106,6 +110,8 @@ pub struct Sites {
     geo: Option<Geo>,
     playlists: Arc<Playlists>,
     steering: Vec<Arc<Steering>>,
+    /// The nodes of this tier.
+    peers: Option<Arc<OriginGroup>>,
 }
 
 impl Sites {
@@ -128,6 +134,7 @@ impl Sites {
             geo,
             playlists,
             steering,
+            peers: origins.peers().cloned(),
         };
         for (place, site) in config.sites.iter().enumerate() {
             let steering = site.steering.and_then(|place| sites.steering.get(place)).map(Arc::clone);
@@ -145,6 +152,12 @@ impl Sites {
         }
         sites.below.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         sites
+    }
+
+    /// The node that a key of this text belongs to while all are there, and whether it is this one; None: there is one node.
+    pub fn owner(&self, text: &str) -> Option<(Arc<str>, bool)> {
+        let key = Key { hash: hash_of(text), text: text.into() };
+        self.peers.as_ref()?.owner_name(key.placement())
     }
 
     /// Where addresses are, if the operator has said: what token policies go by.
@@ -234,8 +247,29 @@ impl Site {
     /// [`NotATarget`].
     pub fn normal<'a>(&self, path: &'a str, query: Option<&'a str>) -> Result<Normal<'a>, NotATarget> {
         let path = if path.is_empty() { "/" } else { path };
-        let (token, rest) =
+        let stripped =
             self.token.as_ref().map_or(("", Cow::Borrowed(path)), |policy| policy.strip_path(path));
+        self.normal_of(stripped, query)
+    }
+
+    /// The same of a target that has no token in it, whatever it looks like: another node has taken it out.
+    ///
+    /// # Errors
+    /// [`NotATarget`].
+    pub fn normal_without_token<'a>(
+        &self,
+        path: &'a str,
+        query: Option<&'a str>,
+    ) -> Result<Normal<'a>, NotATarget> {
+        let path = if path.is_empty() { "/" } else { path };
+        self.normal_of(("", Cow::Borrowed(path)), query)
+    }
+
+    fn normal_of<'a>(
+        &self,
+        (token, rest): (&'a str, Cow<'a, str>),
+        query: Option<&'a str>,
+    ) -> Result<Normal<'a>, NotATarget> {
         let path = match rest {
             Cow::Borrowed(rest) => target::path(rest, self.merge_slashes)?,
             Cow::Owned(rest) => Cow::Owned(target::path(&rest, self.merge_slashes)?.into_owned()),
@@ -358,6 +392,30 @@ impl Site {
         }
     }
 
+    /// The request's fields that conditions of rules have held for, without its token: what another node is told, whose rules
+    /// ask for the same. Those that say how one node is to answer the other are not a viewer's to write. None: there are none.
+    pub fn conditions(&self, asked: &Asked<'_>) -> Option<HeaderMap> {
+        if !self.is_conditional {
+            return None;
+        }
+        let mut told = HeaderMap::new();
+        for name in
+            self.policy(asked).condition_fields().filter(|name| !fields::is_of_exchange(name.as_str()))
+        {
+            told.remove(name);
+            for line in asked.headers.get_all(name) {
+                let line = match self.token.as_ref().filter(|_| *name == COOKIE) {
+                    Some(policy) => {
+                        HeaderValue::from_str(&policy.strip_cookie(line.to_str().unwrap_or_default())).ok()
+                    }
+                    None => Some(line.clone()),
+                };
+                told.extend(line.filter(|line| !line.is_empty()).map(|line| (name.clone(), line)));
+            }
+        }
+        (!told.is_empty()).then_some(told)
+    }
+
     /// Names of fields that go with a fetch and are no part of the key.
     pub fn passed_on<'a>(&'a self, asked: &Asked<'a>) -> &'a [HeaderName] {
         self.policy(asked).for_request().map_or(&[], |(_, rule)| &rule.forward)
@@ -370,6 +428,26 @@ impl Site {
         let cookie = (!rule.key.cookies.is_empty()).then_some(COOKIE);
         let claims = rule.key.claims.iter().map(|claim| claim.field.clone());
         rule.key.headers.iter().cloned().chain(cookie).chain(claims).collect()
+    }
+
+    /// What the token of a request says, as far as its key is made of it: what a node of the next tier is told, whose rules
+    /// ask for the same. Where a claim gives bounds, it is a value that gives the same ones. None: it says nothing of the kind.
+    pub fn keyed_claims(&self, asked: &Asked<'_>) -> Option<Claims> {
+        if !self.is_keyed_by_claims && !self.bounds_by_claim {
+            return None;
+        }
+        let (_, rule) = self.policy(asked).for_request()?;
+        let own =
+            rule.key.claims.iter().filter_map(|claim| Some((&claim.name, asked.claims.get(&claim.name)?)));
+        let mut keyed: Vec<(String, String)> =
+            own.map(|(name, value)| (name.clone(), value.to_owned())).collect();
+        if let Some((by_claim, hash)) = self.bounds_given(asked)
+            && keyed.iter().all(|(name, _)| *name != by_claim.claim)
+            && let Some(value) = by_claim.values.iter().find(|listed| listed.hash == hash)
+        {
+            keyed.push((by_claim.claim.clone(), value.value.clone()));
+        }
+        (!keyed.is_empty()).then(|| Claims::new(keyed))
     }
 
     fn source<'a>(&self, asked: &Asked<'a>) -> Source<'a> {
@@ -396,13 +474,17 @@ impl Site {
     /// What stands in the key for the bounds that its token gives a request for a playlist. Which sort of playlist that
     /// is, is not known yet: the rule is that for multivariant ones.
     fn bounds(&self, asked: &Asked<'_>) -> Option<u64> {
+        self.bounds_given(asked).map(|(_, hash)| hash)
+    }
+
+    fn bounds_given<'a>(&'a self, asked: &Asked<'a>) -> Option<(&'a BoundsByClaim, u64)> {
         if !self.bounds_by_claim || !asked.kind.is_playlist() {
             return None;
         }
         let multivariant = Policy::new(&self.rules, asked.held, asked.path, Kind::MultivariantPlaylist);
         let (_, rule) = multivariant.for_request()?;
         let by_claim = rule.playlist.variants.as_ref()?.by_claim.as_ref()?;
-        by_claim.hash(asked.claims.get(&by_claim.claim)?)
+        Some((by_claim, by_claim.hash(asked.claims.get(&by_claim.claim)?)?))
     }
 
     fn new(
@@ -432,10 +514,18 @@ impl Site {
             bounds_by_claim: site.rules.iter().any(gives_bounds),
             is_keyed_by_claims: site.rules.iter().any(|rule| !rule.key.claims.is_empty()),
             key_value_bytes_max: limits.key_value,
+            rules_digest: rules_digest(site, origins.group(site.origin)),
             origin: Arc::clone(origins.group(site.origin)),
             steering,
         }
     }
+}
+
+/// A number for all that decides what becomes of an origin's answer on its way into the store, and where it comes from.
+fn rules_digest(site: &model::Site, origin: &OriginGroup) -> u64 {
+    // A node of another tier takes out of its header what others are told.
+    let said = (&site.rules, site.cors.is_some(), site.merge_slashes, origin.name(), origin.is_tier());
+    xxh3_64(format!("{} {said:?}", env!("CARGO_PKG_VERSION")).as_bytes())
 }
 
 fn gives_bounds(rule: &Rule) -> bool {

@@ -18,7 +18,7 @@ pub mod encoded;
 pub mod hot;
 pub mod object;
 pub mod purges;
-mod persist;
+pub mod persist;
 pub mod storage;
 pub mod tiers;
 pub mod variants;

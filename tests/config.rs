@@ -73,11 +73,11 @@ fn the_reference_file_is_the_minimal_one_with_every_default_written_out() {
 /// the files they name, and an origin that speaks TLS.
 #[test]
 fn the_examples_of_the_reference_file_are_right() {
-    // `status` is left out: it excludes `key`. So is a rule's `quota`, which asks for one by user, and excludes `disk`, and
+    // `fallback` is left out: it names a section that is not there. So is a rule's `status`: it excludes `key`. So is a rule's `quota`, which asks for one by user, and excludes `disk`, and
     // `classify`, which excludes other conditions, `prefetch`, which excludes keys and conditions made of fields, and
     // `playlist` and `steering`, which are not of the kinds shown.
     let left_out = |line: &str| {
-        ["status", "quota = \"", "classify", "prefetch", "playlist = ", "steering = true"]
+        ["fallback", "status", "quota = \"", "classify", "prefetch", "playlist = ", "steering = true"]
             .iter()
             .any(|key| line.starts_with(&format!("#     {key}")))
     };
@@ -103,10 +103,17 @@ fn the_examples_of_the_reference_file_are_right() {
             "server.https[0].key",
             "server.admin_token_file",
             "purge.hook.keys[0].secret_file",
+            "fleet.keys[0].secret_file",
             "fleet.password_file",
             "geo.country",
             "geo.asn",
             "origin.main.tls.ca",
+            "origin.main.tls.certificate",
+            "origin.main.tls.key",
+            "origin.main.s3.access_key_file",
+            "origin.main.s3.secret_key_file",
+            "origin.main.s3.session_token_file",
+            "origin.main.proof.keys[0].secret_file",
             "token.viewer.keys[0].secret_file",
             "token.viewer.session.keys[0].secret_file",
             "token.viewer.salt_file",
@@ -157,9 +164,22 @@ fn make_secrets(folder: &Path) {
     fs::write(folder.join("tls/live.crt"), made.cert.pem()).unwrap();
     fs::write(folder.join("tls/live.key"), made.signing_key.serialize_pem()).unwrap();
     fs::write(folder.join("tls/origin-ca.pem"), made.cert.pem()).unwrap();
+    fs::write(folder.join("keys/nodes"), "0123456789abcdef0123456789abcdef").unwrap();
+    fs::write(folder.join("keys/cdn"), "a-key-of-the-cdn\n").unwrap();
     fs::write(folder.join("keys/k1"), "00112233445566778899aabbccddeeff\n").unwrap();
     fs::write(folder.join("keys/k2"), "  ffeeddccbbaa99887766554433221100\n").unwrap();
+    fs::write(
+        folder.join("keys/nodes"),
+        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n",
+    )
+    .unwrap();
+    fs::write(folder.join("tls/node.crt"), made.cert.pem()).unwrap();
+    fs::write(folder.join("tls/node.key"), made.signing_key.serialize_pem()).unwrap();
+    for name in ["s3-id", "s3-secret", "origin", "proof"] {
+        fs::write(folder.join("keys").join(name), "00112233445566778899aabbccddeeff\n").unwrap();
+    }
     fs::write(folder.join("admin.token"), "an-operator-s-token\n").unwrap();
+    fs::write(folder.join("redis.password"), "a-password\n").unwrap();
 }
 
 /// What an operator copies out of `docs/tokens.md` loads, with a key of the right kind in each file that it names; and no format
@@ -226,6 +246,25 @@ fn every_block_of_the_hls_guide_loads() {
     }
 }
 
+/// What an operator copies out of `docs/origins.md` loads; a block without a site gets one.
+#[test]
+fn every_block_of_the_origin_guide_loads() {
+    let text = fs::read_to_string(Path::new(ROOT).join("docs/origins.md")).unwrap();
+    let blocks: Vec<_> =
+        text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 5, "{}", blocks.len());
+    let folder = tempfile::tempdir().unwrap();
+    make_secrets(folder.path());
+    for block in blocks.iter().filter(|block| block.contains("[origin.main]")) {
+        let site = if block.contains("[[site]]") { "" } else { "[[site]]\nhosts = ['*']\norigin = 'main'\n" };
+        let whole =
+            format!("[server]\nhttp = ['127.0.0.1:0']\n{}\n{site}", block.replace("/etc/forebay/", ""));
+        if let Err(mistakes) = config::parse(&whole, &folder.path().join("forebay.toml")) {
+            panic!("{block}\n{mistakes}");
+        }
+    }
+}
+
 /// The databases that configuration files of the tests name are what their writer writes.
 #[test]
 fn the_databases_beside_the_files_are_as_written() {
@@ -281,11 +320,13 @@ fn a_secret_is_never_shown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("forebay.toml");
     let text = "[server]\nhttp = ['127.0.0.1:0']\nadmin = '127.0.0.1:0'\nadmin_token_file = 'token'\n\
-                [origin.a]\nservers = ['http://a']\n[[site]]\nhosts = ['*']\norigin = 'a'\ntoken = 't'\n\
+                [origin.a]\nservers = ['http://a']\nheaders = { set = { x-key = { file = 'long' } } }\n\
+                proof = { keys = [{ id = 'p', secret_file = 'long' }] }\n[[site]]\nhosts = ['*']\norigin = 'a'\ntoken = 't'\n\
                 [token.t]\nformat = 'edgeauth'\nkeys = [{ id = 'k', secret_file = 'key' }]\nsalt_file = 'salt'\n";
     fs::write(folder.path().join("token"), "5ec4e7token").unwrap();
     fs::write(folder.path().join("salt"), "5ec4e7salt").unwrap();
     fs::write(folder.path().join("key"), "5ec4e7").unwrap();
+    fs::write(folder.path().join("long"), "5ec4e7-and-more-than-thirty-two-characters").unwrap();
     let config = config::parse(text, &file).unwrap();
     assert_eq!(config.tokens[0].keys[0].bytes.0, [0x5e, 0xc4, 0xe7]);
     assert_eq!(config.tokens[0].salt.as_ref().unwrap().0, b"5ec4e7salt");

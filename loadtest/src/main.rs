@@ -4,6 +4,7 @@
 // What is measured, and with what.
 mod bench;
 mod report;
+mod simulate;
 
 // What is under measurement.
 mod child;
@@ -42,6 +43,8 @@ struct Arguments {
 enum Command {
     /// Measure the node, and nginx beside it, on this machine's loopback.
     Bench(bench::Arguments),
+    /// Compute what tiers of nodes ask of their origin while their viewers grow, without running any.
+    Simulate(simulate::Arguments),
 }
 
 /// The exit code of a process ended from outside, as shells have it for SIGINT.
@@ -49,7 +52,10 @@ const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let Command::Bench(arguments) = Arguments::parse().command;
+    let arguments = match Arguments::parse().command {
+        Command::Bench(arguments) => arguments,
+        Command::Simulate(arguments) => return simulate::run(&arguments),
+    };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     // Leaving by a signal drops what was started, and so ends the servers.
     tokio::select! {

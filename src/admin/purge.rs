@@ -1,5 +1,7 @@
-//! `POST /purge` and `POST /purge/hook`: who asks, and the answer. What is done is [`crate::purge`]'s business.
+//! `POST /purge` and `POST /purge/hook`: who asks, and the answer. What is done is [`crate::purge`]'s business, and is done
+//! whole in a task of its own: a connection that breaks ends nothing but the answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,7 +10,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::server::Peer;
 use super::{AdminState, error};
@@ -22,11 +24,12 @@ const RETRY_AFTER_SECONDS: u64 = 60;
 pub(super) async fn purge(
     State(state): State<Arc<AdminState>>,
     Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let asker = Asker { way: Way::Admin, peer: Some(peer) };
     match body {
-        Ok(body) => respond(state.purger.run(&asker, &body).await),
+        Ok(body) => answered(async move { state.purger.run(&asker, &body, key_of(&headers)).await }).await,
         Err(rejected) => unread(&asker, &rejected),
     }
 }
@@ -37,23 +40,43 @@ pub(super) async fn hook(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let asker = |key| Asker { way: Way::Hook(key), peer: Some(peer) };
+    fn asker(key: Option<&str>, peer: SocketAddr) -> Asker<'_> {
+        Asker { way: Way::Hook(key), peer: Some(peer) }
+    }
     let Some(hook) = &state.hook else {
-        audit::refused(&asker(None), "off");
+        audit::refused(&asker(None, peer), "off");
         return error(StatusCode::NOT_FOUND, "there is no hook: add purge.hook to the configuration");
     };
     let body = match body {
         Ok(body) => body,
-        Err(rejected) => return unread(&asker(None), &rejected),
+        Err(rejected) => return unread(&asker(None, peer), &rejected),
     };
     let signatures = headers.get_all(SIGNATURE).iter().map(HeaderValue::as_bytes);
     match hook.take(signatures, &body) {
-        Ok(key) => respond(state.purger.run(&asker(Some(key)), &body).await),
+        Ok(key) => {
+            let key = key.to_owned();
+            answered(async move {
+                let asker = asker(Some(&key), peer);
+                state.purger.run(&asker, &body, key_of(&headers)).await
+            })
+            .await
+        }
         Err((refusal, key)) => {
-            audit::refused(&asker(key), refusal.as_str());
+            audit::refused(&asker(key, peer), refusal.as_str());
             refuse(refusal)
         }
     }
+}
+
+/// The field by which a sender that sends again is recognised.
+fn key_of(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get("idempotency-key").map(HeaderValue::as_bytes)
+}
+
+/// What is still to be passed on.
+pub(super) async fn forwards(State(state): State<Arc<AdminState>>) -> Json<Value> {
+    // A node that passes nothing on has nothing waiting.
+    Json(state.purger.forwards().unwrap_or_else(|| json!({ "forwards": [] })))
 }
 
 /// A body beyond the limit, or one that broke off.
@@ -76,6 +99,14 @@ fn refuse(refusal: HookRefusal) -> Response {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
     response
+}
+
+/// Waits for what goes on without the one who waits.
+async fn answered(done: impl Future<Output = Answer> + Send + 'static) -> Response {
+    match tokio::spawn(done).await {
+        Ok(answer) => respond(answer),
+        Err(_) => error(StatusCode::INTERNAL_SERVER_ERROR, "the node is ending: ask another one"),
+    }
 }
 
 fn respond(answer: Answer) -> Response {

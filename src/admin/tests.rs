@@ -41,6 +41,7 @@ fn start(token: Option<&str>) -> Admin {
         purger: Arc::new(crate::purge::tests::purger("")),
         hook: Some(hook()),
         revoker: Arc::new(revoker()),
+        fleet: None,
         explained: explained(),
         collectors: vec![Box::new(move || gauge.connections().set(7))],
     };

@@ -52,7 +52,7 @@ pub fn network_of(address: IpAddr) -> IpAddr {
 }
 
 /// Whether a network holds an address; a network of mapped addresses holds the IPv4 addresses it stands for.
-pub(super) fn contains(network: &IpNet, address: IpAddr) -> bool {
+pub(crate) fn contains(network: &IpNet, address: IpAddr) -> bool {
     let mapped = |address: IpAddr| match address {
         IpAddr::V4(address) => IpAddr::V6(address.to_ipv6_mapped()),
         IpAddr::V6(_) => address,

@@ -30,6 +30,8 @@ pub enum Refusal {
     PurgeAddress,
     /// The client has asked for keys more often than `limits.key_requests` allows.
     KeyRate,
+    /// The request has passed this node before (RFC 8586).
+    Loop,
     /// The token does not admit the request.
     Token(Reason),
 }
@@ -45,6 +47,7 @@ impl Refusal {
             Refusal::Host => StatusCode::MISDIRECTED_REQUEST,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::KeyRate => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Loop => StatusCode::LOOP_DETECTED,
             Refusal::PurgeAddress | Refusal::Token(_) => StatusCode::FORBIDDEN,
         }
     }
@@ -61,6 +64,7 @@ impl Refusal {
             Refusal::Method => "method",
             Refusal::PurgeAddress => "purge_address",
             Refusal::KeyRate => "key_rate",
+            Refusal::Loop => "loop",
             Refusal::Token(reason) => reason.as_str(),
         }
     }

@@ -20,6 +20,9 @@ pub const FOREBAY_CACHE_CONTROL: HeaderName = HeaderName::from_static("forebay-c
 /// The field meant for every content delivery network (RFC 9213 section 3); viewers get it.
 pub const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
+/// Milliseconds of freshness that are left, as a node of the next tier tells it ([`super::tier`]); viewers do not get it.
+pub const FOREBAY_TTL: HeaderName = HeaderName::from_static("forebay-ttl");
+
 /// The target list (RFC 9213 section 2.2): the first of them that is valid and not empty decides.
 pub const TARGETS: [HeaderName; 2] = [FOREBAY_CACHE_CONTROL, CDN_CACHE_CONTROL];
 
@@ -176,7 +179,7 @@ fn add_window(held: &mut Option<Duration>, read: Option<Duration>) {
 }
 
 /// The directives of a targeted field; None: it is absent, empty or cannot be parsed.
-fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<Directives> {
+pub(super) fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<Directives> {
     let lines = joined(headers, name)?;
     let dictionary = Parser::new(&lines).parse::<Dictionary>().ok().filter(|members| !members.is_empty())?;
     let mut directives = Directives::default();

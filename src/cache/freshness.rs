@@ -1,7 +1,8 @@
 //! Whether an answer may be kept, for how long, and what its viewers are told.
 //!
 //! A rule wins over the origin's header, the origin's header over the default of the asset kind; a live playlist is
-//! capped in any case, and so is an error. Built on RFC 9111 sections 3 and 4.2, RFC 5861, and RFC 8216bis
+//! capped in any case, and so is an error. What a node of the next tier has decided wins over all of it
+//! ([`super::tier`]). Built on RFC 9111 sections 3 and 4.2, RFC 5861, and RFC 8216bis
 //! appendix B.1. What a header may not be stored with is in `storing`, how old it is in `age`.
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::header::{for_viewers, set_viewer_freshness};
 use super::source::{TtlCap, TtlFrom, TtlSource};
 use super::storing::{Refusal, dropped_fields, refusal, varying_fields};
 use super::tags;
+use super::tier::Left;
 use crate::asset::Kind;
 use crate::dash::ManifestFacts;
 use crate::hls::{PlaylistFacts, Reload};
@@ -169,6 +171,22 @@ pub fn judge(fetched: &Fetched<'_>) -> Verdict {
 
 fn lifetime(fetched: &Fetched<'_>, deciding: &Deciding) -> Lifetime {
     let age = Age::of(&fetched.header.headers, fetched.asked, fetched.now);
+    let created = fetched.now.checked_sub(age.initial).unwrap_or(fetched.now);
+    if let Some(left) = Left::told(&fetched.header.headers) {
+        // Its `Date` is of the moment at which it was sent, by another clock.
+        let old = age.told + fetched.now.duration_since(fetched.asked).unwrap_or_default();
+        return Lifetime {
+            created: fetched.now.checked_sub(old).unwrap_or(fetched.now),
+            fresh_until: fetched.now + left.fresh.min(TTL_MAX),
+            span: left.fresh.min(TTL_MAX),
+            from_coming: true,
+            stale_while_revalidate: left.stale_while_revalidate.min(TTL_MAX),
+            stale_if_error: left.stale_if_error.min(TTL_MAX),
+            strict: left.strict,
+            immutable: left.immutable,
+            purged: None,
+        };
+    }
     let (ttl, source) = chosen(fetched, deciding);
     let (ttl, cap) = (ttl.min(TTL_MAX), cap(fetched).map(|cap| cap.min(TTL_MAX)));
     let capped = cap.filter(|cap| *cap < ttl);
@@ -176,7 +194,7 @@ fn lifetime(fetched: &Fetched<'_>, deciding: &Deciding) -> Lifetime {
         if source.is_of_origin() { age.initial.saturating_sub(ttl) } else { age.told.saturating_sub(ttl) };
     let (stale_while_revalidate, stale_if_error) = stale_windows(fetched, &deciding.directives, overdue);
     Lifetime {
-        created: fetched.now.checked_sub(age.initial).unwrap_or(fetched.now),
+        created,
         fresh_until: fetched.now + freshness_left((ttl, source), cap, age),
         span: capped.unwrap_or(ttl),
         from_coming: capped.is_some() || !source.is_of_origin(),
@@ -198,6 +216,9 @@ fn freshness_left((ttl, source): (Duration, TtlSource), cap: Option<Duration>, a
 
 /// What names the freshness of an answer, and what shortens it. Of an answer that is kept.
 pub fn ttl_from(fetched: &Fetched<'_>) -> TtlFrom {
+    if Left::told(&fetched.header.headers).is_some() {
+        return TtlFrom { source: TtlSource::Tier, targeted: false, cap: None };
+    }
     let deciding = Deciding::of(&fetched.header.headers);
     let (ttl, source) = chosen(fetched, &deciding);
     let by = if live(fetched).is_some() { TtlCap::LivePlaylist } else { TtlCap::Error };

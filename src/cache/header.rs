@@ -12,8 +12,8 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use super::date::Dated;
-use super::directives::{Directives, FOREBAY_CACHE_CONTROL};
-use super::tags::{CACHE_TAG, SURROGATE_KEY};
+use super::directives::{CDN_CACHE_CONTROL, Directives, FOREBAY_CACHE_CONTROL, FOREBAY_TTL};
+use super::tags::{CACHE_TAG, FOREBAY_TAGS, SURROGATE_KEY};
 
 /// Fields that belong to one connection (RFC 9110 section 7.6.1), to a proxy (RFC 9111 section 3.1), or are set anew on
 /// the way out.
@@ -23,9 +23,15 @@ const DROPPED: [HeaderName; 9] =
 /// The same, of names without a constant.
 const DROPPED_WORDS: [&str; 3] = ["keep-alive", "proxy-connection", "proxy-authentication-info"];
 
-/// Fields that an origin writes for this node and not for viewers.
-const FOR_THE_NODE: [HeaderName; 4] =
-    [FOREBAY_CACHE_CONTROL, SURROGATE_KEY, HeaderName::from_static("surrogate-control"), CACHE_TAG];
+/// Fields that an origin, or a node of the next tier, writes for this node and not for viewers.
+const FOR_THE_NODE: [HeaderName; 6] = [
+    FOREBAY_CACHE_CONTROL,
+    SURROGATE_KEY,
+    HeaderName::from_static("surrogate-control"),
+    CACHE_TAG,
+    FOREBAY_TTL,
+    FOREBAY_TAGS,
+];
 
 /// Digests of the bytes of one message (RFC 9530 section 2): those of a whole are not those of a part.
 pub const CONTENT_DIGESTS: [HeaderName; 2] =
@@ -51,11 +57,13 @@ pub(super) fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
 /// section 6.6.1) if the origin sent none that can be read.
 pub(super) fn for_viewers(received: &ResponseHeader, now: SystemTime) -> ResponseHeader {
     let named = connection_options(&received.headers);
+    let from_node = received.headers.contains_key(FOREBAY_TTL);
     let (mut parts, ()) = http::Response::new(()).into_parts();
     parts.status = received.status;
     parts.headers = HeaderMap::with_capacity(received.headers.len() + 8);
     for (name, value) in &received.headers {
-        if !is_dropped(name) && !named.contains(name) {
+        let is_nodes = from_node && *name == CDN_CACHE_CONTROL;
+        if !is_nodes && !is_dropped(name) && !named.contains(name) {
             // Copied: a received value shares the whole buffer that the header was read into.
             parts
                 .headers
@@ -72,6 +80,10 @@ pub(super) fn for_viewers(received: &ResponseHeader, now: SystemTime) -> Respons
 
 /// Takes out what an origin says to this node alone, in an answer that is passed through.
 pub fn hide_from_viewers(header: &mut ResponseHeader) {
+    if header.headers.contains_key(FOREBAY_TTL) {
+        // A node of the next tier has written it, and not the origin.
+        header.remove_header(&CDN_CACHE_CONTROL);
+    }
     for name in &FOR_THE_NODE {
         header.remove_header(name);
     }

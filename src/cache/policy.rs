@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::asset::Kind;
 use crate::config::model::{RequestHeaders, Rule};
@@ -66,12 +66,29 @@ impl<'a> Policy<'a> {
         rules.find(|(place, rule)| fits(rule) && self.applies(*place, rule, kind)).map(|(_, rule)| rule)
     }
 
+    /// Whether any rule shares any answer with other nodes.
+    pub fn shares(&self) -> bool {
+        let playlists = [Kind::MultivariantPlaylist, Kind::MediaPlaylist];
+        let kinds = playlists.iter().filter(|_| self.kind.is_playlist()).chain(std::iter::once(&self.kind));
+        let applies = |place, rule: &Rule| kinds.clone().any(|kind| self.applies(place, rule, *kind));
+        self.rules.iter().enumerate().any(|(place, rule)| rule.shared && applies(place, rule))
+    }
+
     /// What stands in the key for conditions on header fields: those that hold, of all rules for the path, whatever else
     /// these ask for. So no field decides what others get.
     pub fn conditions(&self) -> impl Iterator<Item = u64> {
-        let rules = self.held.0.iter().filter_map(|place| self.rules.get(*place));
-        let here = rules.filter(|rule| self.is_path_of(rule));
-        here.filter_map(|rule| rule.request_headers.as_ref()).map(|asked| asked.hash)
+        self.held_here().map(|asked| asked.hash)
+    }
+
+    /// The fields that these conditions ask for: what a node of the next tier must be sent, whose rules ask for the same.
+    pub fn condition_fields(&self) -> impl Iterator<Item = &'a HeaderName> {
+        self.held_here().flat_map(|asked| asked.fields.iter().map(|(name, _)| name))
+    }
+
+    fn held_here(&self) -> impl Iterator<Item = &'a RequestHeaders> {
+        let (rules, path) = (self.rules, self.path);
+        let held = self.held.0.iter().filter_map(move |place| rules.get(*place));
+        held.filter(move |rule| rule.is_path_of(path)).filter_map(|rule| rule.request_headers.as_ref())
     }
 
     /// Whether a rule names this kind; a playlist that has not been read yet may be of either sort.

@@ -3,6 +3,8 @@
 /// What names the freshness of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TtlSource {
+    /// A node of the next tier ([`super::tier`]).
+    Tier,
     /// `ttl` of a rule.
     Rule,
     /// `s-maxage` (RFC 9111 section 5.2.2.10).
@@ -55,6 +57,7 @@ impl TtlSource {
     /// The word.
     pub const fn as_str(self) -> &'static str {
         match self {
+            TtlSource::Tier => "tier",
             TtlSource::Rule => "rule",
             TtlSource::SMaxage => "s-maxage",
             TtlSource::MaxAge => "max-age",
@@ -69,6 +72,7 @@ impl TtlSource {
     /// For people.
     pub const fn explanation(self) -> &'static str {
         match self {
+            TtlSource::Tier => "what is left at a node of the next tier",
             TtlSource::Rule => "ttl of the rule",
             TtlSource::SMaxage => "s-maxage of the origin",
             TtlSource::MaxAge => "max-age of the origin",

@@ -3,8 +3,9 @@
 use http::header::{EXPIRES, HeaderName, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::directives::Deciding;
+use super::directives::{Deciding, Directives};
 use super::freshness::{Fetched, has_own_default};
+use super::tier::Left;
 use crate::asset::Kind;
 
 /// Statuses that an answer is kept with although its origin says nothing of it: those of RFC 9110 section 15.1 but
@@ -70,18 +71,21 @@ impl Refusal {
 /// Why the answer is not kept; None: it may be, as far as its header decides. Tags and `Vary` are not looked at.
 ///
 /// A rule that sets a time wins over the origin's `no-store` and `private`, and one that names the status over the
-/// lists above; nothing wins over the rest.
+/// lists above; nothing wins over the rest. A node of the next tier, which has decided it, wins over both.
 pub(super) fn refusal(fetched: &Fetched<'_>, deciding: &Deciding) -> Option<Refusal> {
     let headers = &fetched.header.headers;
     let directives = &deciding.directives;
-    let by_rule = fetched.times.ttl.is_some();
-    if fetched.kind == Kind::Key {
+    let by_node = Left::told(headers);
+    let by_rule = fetched.times.ttl.is_some() && by_node.is_none();
+    if by_node.is_some_and(|left| left.no_store) {
+        Some(Refusal::NoStore)
+    } else if fetched.kind == Kind::Key {
         Some(Refusal::Kind)
     } else if fetched.header.status == StatusCode::PARTIAL_CONTENT {
         Some(Refusal::Partial)
     } else if fetched.no_store {
         Some(Refusal::RequestNoStore)
-    } else if !status_is_kept(fetched, deciding) {
+    } else if by_node.is_none() && !status_is_kept(fetched, deciding) {
         Some(Refusal::Status)
     } else if headers.contains_key(SET_COOKIE) && !dropped_fields(deciding).any(|name| name == SET_COOKIE) {
         Some(Refusal::SetCookie)
@@ -147,7 +151,10 @@ fn is_understood(fetched: &Fetched<'_>) -> bool {
 
 /// Whether an answer to a request with `Authorization` may answer others (section 3.5), or only those with the same one.
 fn shares_authorized(fetched: &Fetched<'_>, deciding: &Deciding) -> bool {
-    let directives = &deciding.directives;
+    // A node says how long, and its origin to whom.
+    let of_origin =
+        Left::told(&fetched.header.headers).map(|_| Directives::of_cache_control(&fetched.header.headers));
+    let directives = of_origin.as_ref().unwrap_or(&deciding.directives);
     directives.public
         || directives.s_maxage.is_some()
         || directives.must_revalidate

@@ -21,6 +21,10 @@ pub const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 /// Groups (RFC 9875 section 2). Viewers get it.
 pub const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 
+/// Hashes of tags, as a node of the next tier tells them ([`super::tier`]): 16 hexadecimal digits each, separated by spaces.
+/// Viewers do not get it.
+pub const FOREBAY_TAGS: HeaderName = HeaderName::from_static("forebay-tags");
+
 /// Most tags of an object. An answer with more is not kept: a purge could miss it.
 pub const TAGS_MAX: usize = 256;
 
@@ -50,6 +54,12 @@ pub fn of(headers: &HeaderMap) -> Result<Option<Arc<[u64]>>, TooManyTags> {
         named = true;
         groups.iter().try_for_each(|group| tags.add(group.as_bytes()))?;
     }
+    for line in headers.get_all(FOREBAY_TAGS).iter().filter_map(|line| line.to_str().ok()) {
+        named = true;
+        // A node writes nothing else.
+        let mut hashes = line.split(' ').filter_map(|digits| u64::from_str_radix(digits, 16).ok());
+        hashes.try_for_each(|hash| tags.add_hash(hash))?;
+    }
     Ok(named.then(|| tags.hashes.into()))
 }
 
@@ -64,7 +74,7 @@ pub fn of_confirmed(
     received: &HeaderMap,
     merged: Option<Arc<[u64]>>,
 ) -> Result<Option<Arc<[u64]>>, TooManyTags> {
-    let replaced = received.contains_key(SURROGATE_KEY) || received.contains_key(CACHE_TAG);
+    let replaced = [SURROGATE_KEY, CACHE_TAG, FOREBAY_TAGS].iter().any(|name| received.contains_key(name));
     let (Some(held), false) = (held, replaced) else { return Ok(merged) };
     let mut tags = Tags { hashes: held.to_vec() };
     merged.iter().flat_map(|merged| merged.iter()).try_for_each(|hash| tags.add_hash(*hash))?;

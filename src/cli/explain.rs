@@ -7,6 +7,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
@@ -19,8 +20,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::explain::question::{self, Question};
 use crate::explain::{Explanation, Limits, RuleTold, explain};
-use crate::origin::{OriginFamilies, Origins};
+use crate::origin::{OriginFamilies, Origins, Own};
 use crate::site::Sites;
+use crate::tier::Identity;
 
 /// What is asked.
 #[derive(Debug, Args)]
@@ -90,7 +92,12 @@ pub fn run(args: &ExplainArgs) -> ExitCode {
 /// When an origin group cannot be set up.
 pub(super) fn offline(file: &Path, config: &Config) -> Result<Offline> {
     let families = OriginFamilies::new(&Registry::new())?;
-    let origins = Origins::new(&config.origins, &families)?;
+    let own = Own {
+        told: config.fleet.peers.as_ref().and_then(|peers| peers.own.clone()),
+        name: config.fleet.name.clone(),
+        listeners: config.server.listeners().collect(),
+    };
+    let origins = Origins::of(config, (&own, &Arc::new(Identity::default())), &families)?;
     Ok(Offline {
         sites: Sites::new(config, &origins),
         limits: Limits::of(config),

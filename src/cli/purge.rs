@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use super::admin::{Answered, NodeArgs, NodeError};
 use super::check::EXIT_BAD_CONFIGURATION;
 
+/// Exit status where the purge is in force on this node and not on all that were waited for.
+const EXIT_NOT_EVERYWHERE: u8 = 1;
+
 /// Exit status where the node cannot be reached or could not do it (`EX_IOERR` of sysexits).
 const EXIT_FAILED: u8 = 74;
 
@@ -20,7 +23,8 @@ const EXIT_FAILED: u8 = 74;
 #[command(group = ArgGroup::new("named").required(true).multiple(true))]
 #[command(
     after_help = "When the command ends with exit status 0, the purge is in force on this node: no request \
-    that begins afterwards is answered by what was purged. 64: the node did not take the request. 74: it could not be \
+    that begins afterwards is answered by what was purged. Other nodes of its fleet are told; --wait returns when they \
+    have applied it too. 1: nodes that were waited for have not, which are named. 64: the node did not take the request. 74: it could not be \
     reached, or a disk could not note the purge, which a restart may then forget."
 )]
 pub struct PurgeArgs {
@@ -46,9 +50,22 @@ pub struct PurgeArgs {
     /// Only tell what would be purged, and how many objects in memory that is.
     #[arg(long)]
     dry_run: bool,
-    /// Return when the purge is in force. On this node it is when the answer comes, with or without this option.
-    #[arg(long, conflicts_with = "dry_run")]
-    wait: bool,
+    /// Expire objects: what is done without --hard.
+    #[arg(long, conflicts_with = "hard")]
+    soft: bool,
+    /// Wait until all nodes of the fleet have applied the purge, for as long as is given (10s), at most 30s.
+    #[arg(
+        long,
+        value_name = "TIME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10s",
+        conflicts_with = "dry_run"
+    )]
+    wait: Option<String>,
+    /// What the order is known by: given again with the same one, it is not done again.
+    #[arg(long, value_name = "ID", conflicts_with = "dry_run")]
+    id: Option<String>,
     /// Print the node's answer as JSON.
     #[arg(long)]
     json: bool,
@@ -73,7 +90,8 @@ pub fn run(args: &PurgeArgs) -> ExitCode {
     let _ = write_answer(args.json, &answered, &mut std::io::stdout().lock());
     match answered.status {
         200 => ExitCode::SUCCESS,
-        400 => fail(EXIT_BAD_CONFIGURATION, &format!("forebay purge: {}", answered.refusal())),
+        202 => ExitCode::from(EXIT_NOT_EVERYWHERE),
+        400 | 409 => fail(EXIT_BAD_CONFIGURATION, &format!("forebay purge: {}", answered.refusal())),
         _ => fail(EXIT_FAILED, &format!("forebay purge: {}", answered.refusal())),
     }
 }
@@ -96,6 +114,12 @@ fn order(args: &PurgeArgs) -> Value {
     if args.everything {
         order["everything"] = json!(true);
     }
+    if let Some(wait) = &args.wait {
+        order["wait"] = json!(wait);
+    }
+    if let Some(id) = &args.id {
+        order["id"] = json!(id);
+    }
     order
 }
 
@@ -108,7 +132,27 @@ fn write_answer(json: bool, answered: &Answered, out: &mut impl Write) -> std::i
     for target in answered.body["targets"].as_array().into_iter().flatten() {
         writeln!(out, "{}", line(target, mode))?;
     }
+    for line in fleet_lines(&answered.body["fleet"]) {
+        writeln!(out, "{line}")?;
+    }
     Ok(())
+}
+
+/// What became of it on other nodes.
+fn fleet_lines(fleet: &Value) -> Vec<String> {
+    let names = |field: &str| {
+        let names = fleet[field].as_array()?.iter().filter_map(Value::as_str).collect::<Vec<_>>();
+        (!names.is_empty()).then(|| names.join(", ").escape_debug().to_string())
+    };
+    let text = |field: &str| fleet[field].as_str().unwrap_or_default().escape_debug().to_string();
+    let mut lines = match fleet["told"].as_bool() {
+        Some(true) => vec![format!("told to the fleet at {}", text("at"))],
+        Some(false) => vec![format!("not told to the fleet yet: {}", text("reason"))],
+        None => Vec::new(),
+    };
+    lines.extend(names("applied").map(|names| format!("applied by {names}")));
+    lines.extend(names("missing").map(|names| format!("not applied by {names}")));
+    lines
 }
 
 /// One target: what it came to, and what became of it.
@@ -134,6 +178,21 @@ fn fail(code: u8, message: &str) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_tell_what_became_of_it_on_other_nodes() {
+        for (fleet, told) in [
+            (json!(null), &[][..]),
+            (json!({ "told": true, "at": "5-0" }), &["told to the fleet at 5-0"][..]),
+            (
+                json!({ "told": true, "at": "5-0", "applied": ["a", "b"], "missing": ["c"] }),
+                &["told to the fleet at 5-0", "applied by a, b", "not applied by c"][..],
+            ),
+            (json!({ "told": false, "reason": "away" }), &["not told to the fleet yet: away"][..]),
+        ] {
+            assert_eq!(fleet_lines(&fleet), told);
+        }
+    }
 
     #[test]
     fn a_line_tells_what_a_target_came_to() {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::fill::{Failure, Fill, Job};
-use super::{Coalescer, Flight, slot_of};
+use super::{Coalescer, Flight, Lane};
 use crate::hls::PlaylistFacts;
 use crate::key::Key;
 use crate::origin::{FetchReason, FetchRequest, Framing, OriginResponse, Permit};
@@ -31,6 +31,8 @@ pub struct Learned<'a> {
     pub before: Option<PlaylistFacts>,
     /// Its text.
     pub text: &'a [u8],
+    /// The host that was asked for it.
+    pub host: Option<&'a Arc<str>>,
 }
 
 /// What a fetch that nobody has asked for takes of the budget of such fetches, until it is dropped.
@@ -57,6 +59,11 @@ pub trait Unasked: Send + Sync {
 impl Failure {
     /// Nobody has joined a fetch ahead, and it is not worth going on. Nobody is told.
     const WITHDRAWN: Failure = Failure { status: 503, reason: "withdrawn" };
+
+    /// Whether it is that.
+    pub(super) fn is_withdrawn(self) -> bool {
+        self == Failure::WITHDRAWN
+    }
 }
 
 impl Coalescer {
@@ -67,14 +74,15 @@ impl Coalescer {
 
     /// Whether fetching this key ahead could be of use: it is not being fetched, and the last answer under it could be
     /// shared.
-    pub fn may_fetch_ahead(&self, key: &Key) -> bool {
-        let slot = slot_of(key.hash, false);
+    pub fn may_fetch_ahead(&self, key: &Key, relayed: bool) -> bool {
+        let slot = Lane::plain(relayed).slot(key.hash);
         !self.is_uncacheable(slot) && !self.shard(slot).lock().contains_key(&slot)
     }
 
-    /// Starts a fetch that nobody has asked for, with the job that `job` makes. False: one is in flight, or what it would bring has come.
-    pub fn fetch_ahead(self: &Arc<Self>, key: &Key, job: impl FnOnce() -> Job) -> bool {
-        let slot = slot_of(key.hash, false);
+    /// Starts a fetch that nobody has asked for, with the job that `job` makes, which says as `relayed` does whether another
+    /// node is asked. False: one is in flight, or what it would bring has come.
+    pub fn fetch_ahead(self: &Arc<Self>, key: &Key, relayed: bool, job: impl FnOnce() -> Job) -> bool {
+        let slot = Lane::plain(relayed).slot(key.hash);
         let mut flights = self.shard(slot).lock();
         // A fetch leaves the table after its object has come into the store: look there again.
         let held = self.store.get(key.hash, &key.text);
@@ -94,14 +102,19 @@ impl Coalescer {
 impl Fill<'_> {
     /// Asks the origin: in the turn that was taken for a fetch ahead, or as for any viewer.
     pub(super) async fn send(&self, request: &FetchRequest<'_>) -> Result<OriginResponse, Failure> {
-        let Some(ahead) = &self.job.ahead else { return Ok(self.job.origin.fetch(request).await?) };
+        let Some(ahead) = &self.job.ahead else { return Ok(self.ask_origin(request).await?) };
         let Some(turn) = ahead.turn() else {
             // Nothing is asked twice for nobody.
             self.withdraw()?;
-            return Ok(self.job.origin.fetch(request).await?);
+            return Ok(self.ask_origin(request).await?);
         };
         let unasked = FetchRequest { reason: FetchReason::Prefetch, ..request.clone() };
-        match self.job.origin.fetch_once(&unasked, turn).await {
+        let answer = match self.ask_owner(&unasked).await {
+            Some(response) => Ok(response),
+            // Boxed: its state is large.
+            None => Box::pin(self.job.origin.fetch_once(&unasked, turn)).await,
+        };
+        match answer {
             Ok(response) if response.header.status.is_success() => {
                 let too_early = ahead.grows() && matches!(response.framing(), Framing::Length(_));
                 if too_early || self.is_for_some(&response) {
@@ -120,7 +133,7 @@ impl Fill<'_> {
             }
         }
         self.withdraw()?;
-        Ok(self.job.origin.fetch(request).await?)
+        Ok(self.ask_origin(request).await?)
     }
 
     /// Whether an answer depends on fields that a viewer's request might have.
@@ -144,6 +157,11 @@ impl Fill<'_> {
         if let Some(ahead) = &self.job.ahead {
             ahead.held(bytes);
         }
+    }
+
+    /// Whether the origin may be asked once more; a fetch ahead that nobody has joined is withdrawn.
+    pub(super) fn may_ask_again(&self) -> bool {
+        self.job.ahead.is_none() || self.withdraw().is_ok()
     }
 
     /// Ends a fetch ahead that nobody has joined.

@@ -7,9 +7,12 @@ mod announce;
 pub(super) mod change;
 mod guard;
 mod names;
+mod owner;
 pub mod playlist;
 mod recall;
+pub(super) mod resume;
 mod select;
+pub mod share;
 mod stream;
 pub(super) mod write;
 
@@ -23,6 +26,7 @@ use pingora::http::ResponseHeader;
 use pingora_cache::{CachePhase, HitStatus, HttpCache};
 
 use super::{Coalescer, Extent, Flight, State, Unasked};
+use crate::admission::token::Claims;
 use crate::asset::Kind;
 use crate::cache::tags::of_confirmed;
 use crate::cache::validation::{conditional_fields, confirmed_lifetime, merge_confirmed};
@@ -42,7 +46,11 @@ use crate::store::object::Lifetime;
 use crate::store::storage::{Admission, Hit, cache_meta};
 use crate::store::tiers::Recalled;
 use crate::store::{Body, Object, Provenance};
+use crate::tier::Hop;
+use crate::tier::loops::Passed;
+use guard::Came;
 use playlist::Around;
+use resume::Place;
 
 /// Statuses of the origin that a stale object stands in for (RFC 5861 section 4); any other answer is the origin's word.
 const BRIDGED: [u16; 4] = [500, 502, 503, 504];
@@ -86,6 +94,18 @@ pub struct Job {
     pub last_try: bool,
     /// Of a fetch that nobody has asked for: what it takes of their budget.
     pub ahead: Option<Arc<dyn Unasked>>,
+    /// Whether the node that the key belongs to is asked before the origin.
+    pub relayed: bool,
+    /// The host that the viewer has asked for, in lower case and without its port; None: nobody knows.
+    pub host: Option<Arc<str>>,
+    /// The node that the request came from, if it was one.
+    pub hop: Option<Arc<Hop>>,
+    /// The request's fields that rules have asked for: nodes that are asked are told.
+    pub conditions: Option<Arc<HeaderMap>>,
+    /// What the viewer's token says, as far as the key is made of it: nodes that are asked are told.
+    pub claims: Option<Arc<Claims>>,
+    /// `CDN-Loop` of the request.
+    pub cdn_loop: Option<Passed>,
 }
 
 /// Whether the origin is asked to confirm what is held.
@@ -125,7 +145,12 @@ impl From<&OriginError> for Failure {
 
 impl From<OriginError> for Failure {
     fn from(error: OriginError) -> Failure {
-        tracing::warn!(%error, "origin failed");
+        // What the node keeps from an origin is told by its state, not once for each request.
+        if error.is_refusal() {
+            tracing::debug!(%error, "the origin was not asked");
+        } else {
+            tracing::warn!(%error, "origin failed");
+        }
         Failure::from(&error)
     }
 }
@@ -171,6 +196,8 @@ pub(super) struct Fill<'a> {
 /// An answer of which some or all of the body has been read already.
 pub(super) struct Answer {
     response: OriginResponse,
+    /// How far its body has come.
+    place: Place,
     pub(super) read: Vec<Bytes>,
     /// Whether `read` is all of it.
     pub(super) whole: bool,
@@ -183,7 +210,7 @@ impl Fill<'_> {
     async fn run(&self) {
         let mut cache = self.engine_cache();
         let Some(held) = self.look_up(&mut cache).await else {
-            return self.fetch_or_fail(&mut cache, self.job.stale.as_ref()).await;
+            return self.fetch_around(&mut cache, self.job.stale.as_ref()).await;
         };
         let now = self.coalescer.clock.now();
         let object = Arc::clone(&held.object);
@@ -202,7 +229,7 @@ impl Fill<'_> {
         }
         self.recall_rest(held).await;
         self.learn_recalled(&object);
-        self.fetch_or_fail(&mut cache, Some(&object).filter(|object| object.body.is_complete())).await;
+        self.fetch_around(&mut cache, Some(&object).filter(|object| object.body.is_complete())).await;
     }
 
     /// Takes the state machine from the key to a miss, or to what is held: None, or an object that the request has not
@@ -270,7 +297,7 @@ impl Fill<'_> {
         if BRIDGED.contains(&status.as_u16()) && self.bridge().is_some() {
             return Err(Failure { status: status.as_u16(), reason: Failure::ORIGIN_5XX });
         }
-        let mut answer = self.read_playlist(response).await?;
+        let mut answer = self.read_playlist(response, &mut asked).await?;
         let kind = match answer.playlist {
             Some(facts) if facts.multivariant => Kind::MultivariantPlaylist,
             _ => self.job.kind,
@@ -287,7 +314,7 @@ impl Fill<'_> {
         }
         let is_kept = is_kept && framed;
         // Of what is kept for others alone: what is one client's own says nothing of what others get.
-        let taken = if is_kept { Some(self.guard(&answer)?) } else { None };
+        let taken = if is_kept { Some(self.guard(&answer.came())?) } else { None };
         // Boxed, as few answers are changed.
         let changed = Box::pin(self.change(&mut answer, kind, is_kept)).await?;
         if let Some(text) = answer.read.first().filter(|_| taken.is_none() && answer.playlist.is_some()) {
@@ -334,12 +361,36 @@ impl Fill<'_> {
             let range = slice_range(index, u64::MAX);
             headers.insert(RANGE, range_field(range.start, range.end.saturating_sub(1)));
         }
-        let path_and_query = self.flight.key.target();
-        let request =
-            FetchRequest { method: Method::GET, path_and_query, headers, reason, hold: self.hold() };
+        let request = FetchRequest { hold: self.hold(), ..self.request(headers, reason) };
         let mut response = self.send(&request).await?;
         self.change_header(&mut response.header);
         Ok(response)
+    }
+
+    /// Asks the origin, or the node that the key belongs to: the one way to it, but for what nobody has asked for yet.
+    pub(super) async fn ask_origin(&self, request: &FetchRequest<'_>) -> Result<OriginResponse, OriginError> {
+        if let Some(response) = self.ask_owner(request).await {
+            return Ok(response);
+        }
+        // Boxed: its state is large.
+        Box::pin(self.job.origin.fetch(request)).await
+    }
+
+    /// A request for what this fetch is about.
+    pub(super) fn request(&self, headers: HeaderMap, reason: FetchReason) -> FetchRequest<'_> {
+        FetchRequest {
+            method: Method::GET,
+            path_and_query: self.flight.key.target(),
+            headers,
+            reason,
+            hold: None,
+            kind: self.job.kind,
+            placement: self.flight.key.placement(),
+            host: self.job.host.as_deref().or_else(|| self.job.site.hosts.first().map(String::as_str)),
+            claims: self.job.claims.as_deref(),
+            conditions: self.job.conditions.as_deref(),
+            cdn_loop: self.job.cdn_loop.as_ref(),
+        }
     }
 
     /// The fields that ask the origin to confirm what is held; none where rules now make another text of it.
@@ -373,7 +424,7 @@ impl Fill<'_> {
     }
 
     /// The request's own fields that the origin is sent.
-    fn headers(&self) -> HeaderMap {
+    pub(super) fn headers(&self) -> HeaderMap {
         let mut headers = self.selecting();
         if let Some(authorization) = &self.job.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
@@ -530,16 +581,18 @@ impl Fill<'_> {
 }
 
 impl Answer {
+    /// What it says, as far as it has been read.
+    fn came(&self) -> Came<'_> {
+        Came { status: self.response.header.status, playlist: self.playlist, read: &self.read }
+    }
+
     /// The length of the body, where it is known.
     pub(super) fn length(&self) -> Option<u64> {
         if self.whole {
             return Some(self.read.iter().map(|data| data.len() as u64).sum());
         }
-        match self.response.framing() {
-            Framing::Length(len) => Some(len),
-            Framing::NoBody => Some(0),
-            Framing::Chunked | Framing::Close => None,
-        }
+        // Not by the framing: it may be that of the rest, where the body has broken off.
+        self.place.total()
     }
 }
 

@@ -13,22 +13,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, IF_RANGE, RANGE};
-use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use pingora::http::ResponseHeader;
 use tokio::time::Instant;
 
+use super::fill::resume::Place;
 use super::fill::write::begin_write;
 use super::fill::{Answer, Conditions, Failure, Fill, Job, Landing};
-use super::{Coalescer, Flight, Joined, State, is_remembered};
+use super::{Coalescer, Flight, Joined, Lane, State, is_remembered};
 use crate::asset::Kind;
 use crate::cache::{CONTENT_DIGESTS, Kept, RequestDirectives, Verdict};
 use crate::config::model::DiskAdmission;
 use crate::hls::Directives;
 use crate::key::{Key, slice_key};
-use crate::origin::{ContentRange, FetchReason, FetchRequest, Framing, OriginResponse, range_field};
+use crate::origin::{ContentRange, FetchReason, Framing, OriginResponse, range_field};
 use crate::store::content::slice_range;
 use crate::store::object::{Lifetime, charge};
 use crate::store::storage::{Admission, cache_meta};
@@ -88,8 +88,14 @@ impl Source {
         slice_key(&self.head.key.text, self.hash, index)
     }
 
+    fn slot(&self, key: &Key) -> u128 {
+        Lane::plain(self.job.relayed).slot(key.hash)
+    }
+
     fn job(&self, index: u64) -> Job {
-        Job { extent: Extent::Slice(Arc::clone(&self.head), index), ..self.job.clone() }
+        // It is asked for by all who read the head, and none of them speaks for the others.
+        let extent = Extent::Slice(Arc::clone(&self.head), index);
+        Job { extent, cdn_loop: None, ..self.job.clone() }
     }
 }
 
@@ -108,7 +114,8 @@ impl SliceSource for Source {
 
     fn is_coming(&self, index: u64) -> bool {
         let key = self.key(index);
-        self.coalescer.shard(key.hash).lock().contains_key(&key.hash)
+        let slot = self.slot(&key);
+        self.coalescer.shard(slot).lock().contains_key(&slot)
     }
 
     async fn fetch(&self, index: u64) -> Result<Arc<Body>, BodyError> {
@@ -117,7 +124,7 @@ impl SliceSource for Source {
             // Not joined by readers who may have the origin asked.
             Joined::Flight(self.coalescer.fetch_alone(key.clone(), self.job(index)))
         } else {
-            self.coalescer.join_as(&key, key.hash, None, true, || self.job(index))
+            self.coalescer.join_as(&key, self.slot(&key), None, true, || self.job(index))
         };
         let object = match joined {
             Joined::Landed(object) => object,
@@ -144,10 +151,22 @@ impl SliceSource for Source {
         })
     }
 
+    fn direct(&self) -> Option<Arc<dyn SliceSource>> {
+        self.job.relayed.then(|| -> Arc<dyn SliceSource> {
+            Arc::new(Source {
+                coalescer: Arc::clone(&self.coalescer),
+                head: Arc::clone(&self.head),
+                hash: self.hash,
+                job: Job { relayed: false, ..self.job.clone() },
+            })
+        })
+    }
+
     fn fetch_ahead(&self, index: u64) {
         if !self.job.wishes.only_if_cached && self.held(index).is_none() {
             let key = self.key(index);
-            self.coalescer.refresh(&key, false, || self.job(index));
+            let lane = Lane::plain(self.job.relayed);
+            self.coalescer.refresh(&key, lane, || self.job(index));
         }
     }
 }
@@ -229,7 +248,8 @@ impl Fill<'_> {
         if !is_part {
             return Ok(Some(response));
         }
-        if let Some(part) = part_of(&response).filter(|part| is_slice(part, index)) {
+        if let Some(part) = part_of(&response.header, response.framing()).filter(|part| is_slice(part, index))
+        {
             response.header = header_of_whole(&response.header, part.total);
             if part.bytes() == part.total {
                 return Ok(Some(response));
@@ -287,6 +307,7 @@ impl Fill<'_> {
         // A static name and a number.
         let _ = header.insert_header(CONTENT_LENGTH, len);
         let hash = version.hash();
+        let mut place = Place::of_part(&version, range.start, range.end);
         let disk = self.slice_admission();
         let content = self.sliced(&header, version).await?;
         let key = self.flight.key.clone();
@@ -295,15 +316,18 @@ impl Fill<'_> {
         let object = Arc::new(Object { disk: DiskMark::of(disk), provenance, ..object });
         // Entered before the head is seen: who reads it waits for this slice, and does not ask for it again.
         let slice = slice_key(&self.flight.key.text, hash, index);
-        let slot = slice.hash;
+        let slot = Lane::plain(self.job.relayed).slot(slice.hash);
         let landing = self.coalescer.enter(slice, slot, true);
         self.coalescer.store.keep(&object);
         self.remove_if_invalidated(&object);
         self.flight.publish(State::Answered(Arc::clone(&object)));
         if let Some(landing) = landing {
             let fill = Fill { flight: &landing.flight, ..*self };
-            if let Err(failure) = fill.write_slice(response, range.end - range.start).await {
+            if let Err(failure) = fill.write_slice(response, &mut place, range.end - range.start).await {
                 landing.flight.publish(State::Failed(failure, None));
+            }
+            if place.has_changed() {
+                self.coalescer.store.remove_this(&object);
             }
         }
         // Last: it may wait for the disk.
@@ -343,10 +367,7 @@ impl Fill<'_> {
         let mut headers = self.selecting();
         headers.insert(RANGE, range_field(range.start, range.end.saturating_sub(1)));
         headers.insert(IF_RANGE, head.version.validator.clone());
-        let path_and_query = self.flight.key.target();
-        let reason = FetchReason::Miss;
-        let request = FetchRequest { method: Method::GET, path_and_query, headers, reason, hold: None };
-        let response = self.job.origin.fetch(&request).await?;
+        let response = self.ask_origin(&self.request(headers, FetchReason::Miss)).await?;
         let status = response.header.status;
         if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
             let status = status.as_u16();
@@ -354,7 +375,7 @@ impl Fill<'_> {
             return Err(Failure { status, reason: Failure::SLICE_REFUSED });
         }
         let exact = |part: &ContentRange| part.total == head.version.len && is_slice(part, index);
-        if !part_of(&response).is_some_and(|part| exact(&part))
+        if !part_of(&response.header, response.framing()).is_some_and(|part| exact(&part))
             || !head.version.has_part(&response.header.headers)
         {
             tracing::warn!(key = %self.flight.key.text, "the object changed at its origin while it was kept in slices");
@@ -365,12 +386,22 @@ impl Fill<'_> {
             }
             return Err(Failure::CHANGED);
         }
-        self.write_slice(response, range.end - range.start).await
+        let mut place = Place::of_part(&head.version, range.start, range.end);
+        let written = self.write_slice(response, &mut place, range.end - range.start).await;
+        if place.has_changed() {
+            self.coalescer.forget(head);
+        }
+        written
     }
 
-    /// Writes the first `len` bytes of an answer to the store as this flight's slice, readable as they arrive. It goes
-    /// on without readers: a slice is small, and what has been asked for may be asked for again.
-    async fn write_slice(&self, mut response: OriginResponse, len: u64) -> Result<(), Failure> {
+    /// Writes the `len` bytes of an answer from `place` on to the store as this flight's slice, readable as they arrive.
+    /// It goes on without readers: a slice is small, and what has been asked for may be asked for again.
+    async fn write_slice(
+        &self,
+        mut response: OriginResponse,
+        place: &mut Place,
+        len: u64,
+    ) -> Result<(), Failure> {
         let header = slice_header(len);
         let bytes = charge(&self.flight.key, &header, len);
         let reservation = self.coalescer.store.reserve(bytes).await.ok_or(Failure::NO_MEMORY)?;
@@ -384,18 +415,16 @@ impl Fill<'_> {
         cache.cache_miss();
         let object = begin_write(&mut cache, meta).await.ok_or(Failure::INTERNAL)?;
         self.flight.publish(State::Answered(Arc::clone(&object)));
-        let mut left = len;
-        while left > 0 {
-            let data = match response.chunk().await {
-                Ok(Some(data)) => up_to(data, left),
+        loop {
+            let data = match self.next(&mut response, place).await {
+                Ok(Some(data)) => data,
                 Ok(None) => break,
                 Err(error) => {
                     // A write that is not finished breaks off with the state machine that holds it.
-                    tracing::warn!(key = %self.flight.key.text, %error, "the fetch of a slice broke off");
+                    self.note_broken(&error);
                     return Ok(());
                 }
             };
-            left -= data.len() as u64;
             let Some(writer) = cache.miss_handler() else { return Ok(()) };
             if writer.write_body(data, false).await.is_err() {
                 return Ok(());
@@ -405,6 +434,10 @@ impl Fill<'_> {
         self.finish_write(&mut cache).await;
         if object.body.is_complete() {
             self.note_held_ahead(len);
+        }
+        if self.is_only_passed_on(&object) {
+            self.coalescer.store.remove_this(&object);
+            return Ok(());
         }
         self.coalescer.store.admit_to_disk(&object, disk).await;
         Ok(())
@@ -437,12 +470,12 @@ impl Fill<'_> {
 const SLICE_KEY_BYTES_MAX: u64 = 64;
 
 /// The part that an answer says it is, if its framing does not gainsay it.
-fn part_of(response: &OriginResponse) -> Option<ContentRange> {
-    if response.header.status != StatusCode::PARTIAL_CONTENT {
+pub(super) fn part_of(header: &ResponseHeader, framing: Framing) -> Option<ContentRange> {
+    if header.status != StatusCode::PARTIAL_CONTENT {
         return None;
     }
-    let part = ContentRange::parse(response.header.headers.get(CONTENT_RANGE)?)?;
-    let framed = match response.framing() {
+    let part = ContentRange::parse(header.headers.get(CONTENT_RANGE)?)?;
+    let framed = match framing {
         Framing::Length(len) => len == part.bytes(),
         Framing::Chunked => true,
         Framing::Close | Framing::NoBody => false,
@@ -478,9 +511,4 @@ fn slice_header(len: u64) -> ResponseHeader {
 
 fn names_bytes(list: &HeaderValue) -> bool {
     list.as_bytes().split(|byte| *byte == b',').any(|unit| unit.trim_ascii().eq_ignore_ascii_case(b"bytes"))
-}
-
-fn up_to(mut data: Bytes, most: u64) -> Bytes {
-    data.truncate(usize::try_from(most).unwrap_or(usize::MAX));
-    data
 }

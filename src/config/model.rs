@@ -3,6 +3,7 @@
 //! Made by [`super::load`] from a file; read by every station. Nothing here is validated again at run time.
 
 mod playlist;
+mod reach;
 mod steering;
 mod token;
 
@@ -22,6 +23,9 @@ use crate::asset::Kind;
 pub use playlist::{
     BoundsByClaim, ClaimValue, HostChange, OrderBy, PlaylistChanges, VariantBounds, VariantChoice,
     VariantOrder,
+};
+pub use reach::{
+    ClientCertificate, Credentials, OriginHeaders, OriginTls, Proof, ProofKey, S3, S3Style, SecretFile,
 };
 pub use steering::{Overload, Pathway, Replacement, Steering, SteeringTag};
 pub use token::{
@@ -44,8 +48,8 @@ pub struct Config {
     pub purge: Purge,
     /// Where revocations are noted.
     pub revocation: Revocation,
-    /// What nodes share; None: this one decides for itself.
-    pub fleet: Option<Fleet>,
+    /// What nodes share.
+    pub fleet: Fleet,
     /// Where addresses are.
     pub geo: Geo,
     /// Origin groups; sites refer to them by place.
@@ -56,9 +60,20 @@ pub struct Config {
     pub steering: Vec<Steering>,
     /// Sites, in the order of the file.
     pub sites: Vec<Site>,
+    /// A digest of what nodes of a fleet have in common: all but `server`, `store`, `log`, `revocation` and `fleet`, without what is in
+    /// other files.
+    pub digest: String,
 }
 
 impl Config {
+    /// The tier that this node belongs to, as nodes of a fleet tell it: the names of the groups of nodes that it asks. Empty:
+    /// it asks origins alone.
+    pub fn tier(&self) -> String {
+        let names: Vec<&str> =
+            self.origins.iter().filter(|origin| origin.tier).map(|origin| &*origin.name).collect();
+        names.join(" ")
+    }
+
     /// Whether something asks for the fingerprints of TLS clients: they are computed only then.
     pub fn asks_for_fingerprints(&self) -> bool {
         self.log.tls_fingerprint || self.tokens.iter().any(TokenPolicy::asks_for_fingerprints)
@@ -68,8 +83,6 @@ impl Config {
 /// `[server]`
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// The node's name. None: it has none of its own.
-    pub name: Option<String>,
     /// Plaintext listeners. Port 0 lets the system choose.
     pub http: Vec<SocketAddr>,
     /// TLS listeners.
@@ -96,6 +109,28 @@ pub struct Server {
     pub drain_delay: Duration,
     /// How long a stopping node waits for its connections to end.
     pub drain_timeout: Duration,
+    /// DNS server for names that stand for servers. None: those of the system.
+    pub resolver: Option<SocketAddr>,
+    /// From whom headers of the PROXY protocol are taken. None: from nobody.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Path of the health check on viewers' listeners. None: there is none.
+    pub health_path: Option<String>,
+}
+
+impl Server {
+    /// The addresses that viewers are served at, as they are written.
+    pub fn listeners(&self) -> impl Iterator<Item = SocketAddr> {
+        self.http.iter().copied().chain(self.https.iter().map(|listener| listener.listen))
+    }
+}
+
+/// `server.proxy_protocol`
+#[derive(Clone, Debug)]
+pub struct ProxyProtocol {
+    /// Peers whose header is taken.
+    pub from: Vec<IpNet>,
+    /// Whether their connections are closed without one.
+    pub required: bool,
 }
 
 /// One entry of `server.https`.
@@ -107,6 +142,8 @@ pub struct TlsListener {
     pub cert: PathBuf,
     /// PEM file with the private key.
     pub key: PathBuf,
+    /// PEM file of authorities that vouch for other nodes. None: no client is asked for a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// A secret that never shows in logs or debug output.
@@ -228,6 +265,46 @@ pub struct Purge {
     pub method_from: Vec<IpNet>,
     /// `POST /purge/hook`; None: there is none.
     pub hook: Option<PurgeHook>,
+    /// Where purges that are still to be passed on are noted; None: they live in memory.
+    pub forward_state: Option<PathBuf>,
+    /// Where purges are passed on to; their names differ.
+    pub forward: Vec<Forward>,
+}
+
+/// `[[purge.forward]]`
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// Its name.
+    pub name: String,
+    /// The URL, with words in braces.
+    pub url: String,
+    /// The method.
+    pub method: Method,
+    /// Fields, with words in braces in their values.
+    pub headers: Vec<(HeaderName, String)>,
+    /// Fields whose values are secret.
+    pub secret_headers: Vec<(HeaderName, Secret)>,
+    /// The body, with words in braces; None: the purge as JSON.
+    pub body: Option<String>,
+    /// What is passed on: words of [`Forward::SCOPES`].
+    pub scopes: Vec<&'static str>,
+    /// The key that signs.
+    pub sign: Option<HookKey>,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// Attempts at most, at least one.
+    pub attempts: u32,
+    /// How long a purge is sent at most.
+    pub give_up: Duration,
+    /// Purges that wait at most, at least one.
+    pub queue: usize,
+}
+
+impl Forward {
+    /// What a purge may name.
+    pub const SCOPES: [&'static str; 5] = ["url", "prefix", "tag", "site", "everything"];
+    /// The words that may stand in braces.
+    pub const WORDS: [&'static str; 6] = ["id", "scope", "mode", "site", "path", "tag"];
 }
 
 /// `hook` of `[purge]`.
@@ -255,9 +332,68 @@ pub struct Revocation {
     pub file: Option<PathBuf>,
 }
 
-/// `[fleet]`, where it names a server.
-#[derive(Clone, Debug)]
+/// Name of the origin group that peers are: of no group in a file, whose names have no dot.
+pub const PEERS: &str = "fleet.peers";
+
+/// `[fleet]`
+#[derive(Clone, Debug, Default)]
 pub struct Fleet {
+    /// The node's name. None: it has none of its own.
+    pub name: Option<String>,
+    /// Keys that nodes share: the first one signs, all of them verify.
+    pub keys: Vec<NodeKey>,
+    /// Where they meet; None: this one decides for itself.
+    pub bus: Option<Bus>,
+    /// The nodes of this tier; None: this one asks its origins for everything.
+    pub peers: Option<Peers>,
+    /// How small objects are shared.
+    pub share: Share,
+}
+
+/// `peers` of `[fleet]`, and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    /// The nodes as an origin group that goes by owners.
+    pub group: Origin,
+    /// Which of them this node is, where that is said.
+    pub own: Option<String>,
+    /// Requests for a key within `window` that make it hot.
+    pub hot_requests: u32,
+    /// The time within which they count.
+    pub window: Duration,
+    /// Nodes that may fetch a hot key from the origin.
+    pub spread: usize,
+}
+
+/// `share` of `[fleet]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Bytes of a body; a longer one is not shared.
+    pub object_max: u64,
+    /// How long one question to Redis may take.
+    pub timeout: Duration,
+    /// How long a fetch waits for that of another node.
+    pub wait: Duration,
+}
+
+impl Default for Share {
+    fn default() -> Share {
+        Share { object_max: 64 * 1024, timeout: Duration::from_millis(20), wait: Duration::from_secs(2) }
+    }
+}
+
+/// A key that nodes share.
+#[derive(Clone, Debug)]
+pub struct NodeKey {
+    /// Its name.
+    pub id: String,
+    /// The key.
+    pub secret: Secret,
+}
+
+/// `bus` of `[fleet]`, and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct Bus {
     /// The Redis server, without its password.
     pub redis: redis::ConnectionInfo,
     /// Its password.
@@ -266,6 +402,12 @@ pub struct Fleet {
     pub prefix: String,
     /// How long a request may wait for Redis.
     pub timeout: Duration,
+    /// The file of what is applied, and what is yet to be told; None: they live in memory.
+    pub state: Option<PathBuf>,
+    /// How long Redis keeps purges.
+    pub retention: Duration,
+    /// Bytes of purges that may wait for Redis.
+    pub outbox: u64,
 }
 
 /// `[origin.NAME]`
@@ -273,8 +415,10 @@ pub struct Fleet {
 pub struct Origin {
     /// NAME.
     pub name: String,
-    /// At least one server.
+    /// Servers by name.
     pub servers: Vec<OriginServer>,
+    /// Names that stand for further servers. There is a server or such a name at least.
+    pub discovered: Vec<Discovered>,
     /// The `Host` sent; None: the server's own authority.
     pub host: Option<String>,
     /// Active health check; None: every server counts as healthy.
@@ -285,8 +429,65 @@ pub struct Origin {
     pub limits: OriginLimits,
     /// What is tried again.
     pub retry: Retry,
-    /// Extra PEM file of authorities trusted for `https` servers.
-    pub tls_ca: Option<PathBuf>,
+    /// How TLS is spoken to its `https` servers.
+    pub tls: OriginTls,
+    /// Whether its servers are nodes of the next tier.
+    pub tier: bool,
+    /// When the group is left alone for a while; None: never.
+    pub breaker: Option<Breaker>,
+    /// When one server is left alone for a while; None: never.
+    pub eject: Option<Eject>,
+    /// When a second server is asked for the same playlist; None: never.
+    pub hedge: Option<Hedge>,
+    /// Place of the group that is asked in its stead; there is no way round in a circle.
+    pub fallback: Option<usize>,
+    /// Which of its servers is asked.
+    pub balance: Balance,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// Whether the host that viewers ask for is sent as `Host`.
+    pub forward_host: bool,
+    /// Changes to the header of requests.
+    pub headers: OriginHeaders,
+    /// The bucket of an object store that its servers hold.
+    pub s3: Option<S3>,
+    /// The field that proves where requests come from.
+    pub proof: Option<Proof>,
+}
+
+/// Which server of a group is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// Each in its turn.
+    Turns,
+    /// The one that the key belongs to.
+    Owner,
+}
+
+/// A name that stands for servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// Whether TLS is spoken to them.
+    pub tls: bool,
+    /// What is looked up.
+    pub records: Records,
+}
+
+/// What is looked up of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Records {
+    /// Its addresses (A and AAAA): each is a server, on this port.
+    Addresses {
+        /// The host name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+    /// Its services (SRV, RFC 2782): each target is a server.
+    Services {
+        /// The name, such as `_http._tcp.example.com`.
+        name: String,
+    },
 }
 
 /// One server of an origin group.
@@ -312,7 +513,7 @@ impl OriginServer {
 /// `health` of an origin group.
 #[derive(Clone, Debug)]
 pub struct Health {
-    /// Path asked for with GET; a 2xx answer is healthy.
+    /// Path asked for with GET.
     pub path: String,
     /// Time between two checks of one server.
     pub interval: Duration,
@@ -322,6 +523,12 @@ pub struct Health {
     pub unhealthy_after: u32,
     /// Successes in a row that make it healthy again.
     pub healthy_after: u32,
+    /// Ranges of statuses, ends included, that are healthy.
+    pub statuses: Vec<(u16, u16)>,
+    /// What the body must contain.
+    pub body: Option<String>,
+    /// Of `https` servers: how long before its end a certificate is warned of.
+    pub certificate: Duration,
 }
 
 /// `timeouts` of an origin group.
@@ -333,6 +540,8 @@ pub struct OriginTimeouts {
     pub first_byte: Duration,
     /// Between two reads of a body.
     pub between_bytes: Duration,
+    /// From the request to the last byte of the body.
+    pub total: Duration,
 }
 
 /// `limits` of an origin group.
@@ -344,6 +553,17 @@ pub struct OriginLimits {
     pub queue: Duration,
     /// Requests that wait for their turn; further ones are refused at once.
     pub queue_length: usize,
+    /// Requests in a second; None: as many as come.
+    pub rate: Option<Rate>,
+}
+
+/// `limits.requests_per_second` and `limits.burst` of an origin group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests in a second, at least 1.
+    pub per_second: u32,
+    /// Requests that may come at once after a pause, at least 1.
+    pub burst: u32,
 }
 
 /// `retry` of an origin group, for GET and HEAD.
@@ -355,6 +575,62 @@ pub struct Retry {
     pub on_connect: bool,
     /// Statuses that are tried again.
     pub on_status: Vec<u16>,
+    /// Percent of the requests of the last seconds that may be sent again.
+    pub budget_percent: u32,
+    /// The pause before the second attempt, doubled for each further one.
+    pub backoff: Duration,
+    /// The longest pause.
+    pub backoff_max: Duration,
+    /// Attempts in a row without a byte to go on with a body that broke off; 0: it is not gone on with. Up to 10.
+    pub resume: u32,
+}
+
+/// `breaker` of an origin group.
+#[derive(Clone, Debug)]
+pub struct Breaker {
+    /// Percent of the requests within the window that must have failed for it to open.
+    pub failures_percent: u32,
+    /// Requests within the window below which it stays closed.
+    pub requests: u32,
+    /// The time that is looked back.
+    pub window: Duration,
+    /// How long it stays open.
+    pub open: Duration,
+    /// Requests that are let through at once after that, and successes that close it.
+    pub probes: u32,
+}
+
+/// `eject` of an origin group.
+#[derive(Clone, Debug)]
+pub struct Eject {
+    /// Failures in a row.
+    pub failures: u32,
+    /// How long the first time; doubled each time.
+    pub time: Duration,
+    /// The longest time.
+    pub time_max: Duration,
+    /// Percent of the servers that may be ejected at once.
+    pub share_percent: u32,
+}
+
+/// `hedge` of an origin group.
+#[derive(Clone, Debug)]
+pub struct Hedge {
+    /// When the second request is sent.
+    pub after: HedgeAfter,
+    /// Not before this time.
+    pub after_min: Duration,
+    /// Percent of such requests that are asked twice.
+    pub share_percent: u32,
+}
+
+/// When a second request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// After a time within which so many percent of the recent answers have begun.
+    Percentile(u32),
+    /// After this time.
+    Time(Duration),
 }
 
 /// `[geo]`
@@ -513,6 +789,8 @@ pub struct Rule {
     pub cmsd: bool,
     /// What multivariant playlists and manifests are told of steering.
     pub steering: Option<SteeringTag>,
+    /// Whether small objects are shared with other nodes, by way of [`Fleet::share`].
+    pub shared: bool,
 }
 
 /// `low_latency` of a rule.

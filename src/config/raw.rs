@@ -8,6 +8,7 @@ mod geo;
 mod origin;
 mod playlist;
 mod purge;
+mod reach;
 mod site;
 mod steering;
 mod token;
@@ -18,11 +19,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use fleet::{Fleet, Revocation};
+pub(super) use fleet::{Fleet, NodeKey, Revocation, Sharing};
 pub(super) use geo::Geo;
-pub(super) use origin::{Health, Origin, OriginTimeouts};
+pub(super) use origin::{
+    Balance, Breaker, Eject, Health, Hedge, Origin, OriginLimits, OriginTimeouts, Retry,
+};
 pub(super) use playlist::{Bounds, ByClaim, Order, Playlist, Variants};
-pub(super) use purge::{HookKey, Purge, PurgeHook};
+pub(super) use purge::{Forward, HookKey, Purge, PurgeHook, Scope};
+pub(super) use reach::{FieldValue, OriginHeaders, OriginTls, Proof, S3, S3Style};
 pub(super) use site::{
     By, Coding, Cors, DiskAdmission, HeaderChanges, Key, Late, LowLatency, Prefetch, Quota, Rule, Site,
 };
@@ -31,7 +35,7 @@ pub(super) use token::{
     Bind, Carry, FleetAway, Replay, Session, SessionBinding, SessionScope, TokenKey, TokenPlace, TokenPolicy,
     UnknownPlace,
 };
-pub(super) use values::{Duration, KindWord, OneOrMany, Size};
+pub(super) use values::{Duration, KindWord, OneOrMany, Share, Size};
 
 /// Configuration of a forebay node.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -83,9 +87,6 @@ pub(super) struct File {
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Server {
-    /// The node's name, in `CMSD-Dynamic`, after `forebay-`: up to 64 letters, digits, `.`, `-` and `_`. Without it that is `forebay`.
-    #[schemars(example = "edge-1")]
-    pub(super) name: Option<String>,
     /// Plaintext listeners, `ADDRESS:PORT` each. Port 0 lets the system choose. `[::]:80` takes IPv4 too where the
     /// system allows it.
     #[schemars(example = ["127.0.0.1:8080"])]
@@ -124,12 +125,25 @@ pub(super) struct Server {
     pub(super) drain_delay: Duration,
     /// How long a stopping node waits for its connections to end; `"0s"` does not wait. Up to 1d.
     pub(super) drain_timeout: Duration,
+    /// DNS server, `ADDRESS:PORT`, that is asked for the servers behind `dns://` and `srv://`. Default: those of
+    /// `/etc/resolv.conf`.
+    #[schemars(example = "127.0.0.1:53")]
+    pub(super) resolver: Option<String>,
+    /// Load balancers that begin each connection with a header of the PROXY protocol, version 1 or 2, which names the client:
+    /// its address counts from then on as the peer's, also for `trusted_proxies`. For viewers' listeners, plaintext and
+    /// TLS. A connection whose header is wrong, or has not come within `request_timeout`, is closed. Without it no header is taken.
+    #[schemars(example = ProxyProtocol::example())]
+    pub(super) proxy_protocol: Option<ProxyProtocol>,
+    /// Path at which viewers' listeners say whether the node should get traffic, for the health checks of load balancers: 200,
+    /// or 503 while it starts or drains. It is the node's for every host, whatever its site, and shows in no access line
+    /// and no viewer count. Without it there is none; the admin listener has `/readyz`.
+    #[schemars(example = "/.well-known/forebay/ready")]
+    pub(super) health_path: Option<String>,
 }
 
 impl Default for Server {
     fn default() -> Server {
         Server {
-            name: None,
             http: Vec::new(),
             https: Vec::new(),
             admin: None,
@@ -143,8 +157,34 @@ impl Default for Server {
             write_timeout: Duration::new("30s"),
             drain_delay: Duration::new("0s"),
             drain_timeout: Duration::new("30s"),
+            resolver: None,
+            proxy_protocol: None,
+            health_path: None,
         }
     }
+}
+
+/// `server.proxy_protocol`
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProxyProtocol {
+    /// Addresses and networks (CIDR) of the load balancers. Whoever can connect from there can say to be anybody; what
+    /// connects from elsewhere is never believed, and its header is a request that is no HTTP.
+    #[schemars(length(min = 1), example = ["10.0.0.0/8"])]
+    pub(super) from: Vec<String>,
+    /// Whether connections from there must begin with a header, so that nobody goes around it; otherwise they may.
+    #[serde(default = "required")]
+    pub(super) required: bool,
+}
+
+impl ProxyProtocol {
+    fn example() -> ProxyProtocol {
+        ProxyProtocol { from: vec!["10.0.0.0/8".to_owned()], required: required() }
+    }
+}
+
+fn required() -> bool {
+    true
 }
 
 /// One entry of `server.https`.
@@ -160,6 +200,10 @@ pub(super) struct Https {
     /// PEM file with the private key, not encrypted.
     #[schemars(example = "/etc/forebay/tls/live.key")]
     pub(super) key: String,
+    /// PEM file of authorities that vouch for other nodes: a client that shows a certificate of one of them is a node of the
+    /// tier before, which has checked its viewers' tokens. Clients without a certificate are viewers, as ever.
+    #[schemars(example = "/etc/forebay/tls/nodes-ca.pem")]
+    pub(super) client_ca: Option<String>,
 }
 
 impl Https {
@@ -168,6 +212,7 @@ impl Https {
             listen: "[::]:443".to_owned(),
             cert: "/etc/forebay/tls/live.crt".to_owned(),
             key: "/etc/forebay/tls/live.key".to_owned(),
+            client_ca: None,
         }
     }
 }

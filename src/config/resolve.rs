@@ -36,17 +36,46 @@ pub(super) fn resolve(file: &raw::File, report: &mut Report) -> Config {
     let revocation = fleet::revocation(report, &file.revocation);
     let fleet = fleet::fleet(report, &file.fleet);
     let geo = geo::geo(report, &file.geo);
-    let origins = file.origin.iter().map(|(name, origin)| origin::origin(report, name, origin)).collect();
+    let origins = file.origin.iter().map(|(name, origin)| origin::origin(report, name, origin));
+    let mut origins: Vec<_> = origins.collect();
+    origin::fallbacks(report, &file.origin, &mut origins);
     let places = token::bind::Places { written: &file.geo, geo: &geo };
     let tokens = file.token.iter().map(|(name, token)| token::policy(report, name, token, &places));
     let tokens: Vec<_> = tokens.collect();
     fleet::policies(report, file);
+    fleet::rules(report, file);
     let steering = file.steering.iter();
     let steering = steering.map(|(name, raw)| steering::steering(report, name, raw, limits.connections));
     let steering: Vec<_> = steering.collect();
     let around = site::Around { memory: store.memory, tokens: &tokens, steering: &steering };
     let sites = site::sites(report, file, &around);
-    Config { server, store, limits, log, purge, revocation, fleet, geo, origins, tokens, steering, sites }
+    let digest = digest(file);
+    Config {
+        server,
+        store,
+        limits,
+        log,
+        purge,
+        revocation,
+        fleet,
+        geo,
+        origins,
+        tokens,
+        steering,
+        sites,
+        digest,
+    }
+}
+
+/// A digest of what nodes have in common. Names of files are part of it, what is in them is not.
+fn digest(file: &raw::File) -> String {
+    let mut written = serde_json::to_value(file).unwrap_or_default();
+    if let Some(sections) = written.as_object_mut() {
+        for own in ["server", "store", "log", "fleet", "revocation"] {
+            sections.remove(own);
+        }
+    }
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(written.to_string().as_bytes()))
 }
 
 /// Reads a duration in a range, ends included.

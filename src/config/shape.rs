@@ -195,7 +195,12 @@ impl Walk<'_> {
                 format!("write it as list of tables, [[{}]]", key.replace("[0]", ""))
             }
             DeValue::Integer(number) if wanted == "text" && schema.get("pattern").is_some() => {
-                let unit = if schema.to_string().contains("KiB") { "MiB" } else { "s" };
+                let written = schema.to_string();
+                let unit = match () {
+                    () if written.contains("KiB") => "MiB",
+                    () if written.contains("%$") => "%",
+                    () => "s",
+                };
                 format!("add a unit, such as \"{}{unit}\"", number.as_str())
             }
             _ => format!("write {wanted}{}", such_as(name, schema)),

@@ -44,6 +44,7 @@ fn the_minimal_file_loads_with_every_default() {
     );
     assert_eq!((origin.retry.attempts, origin.retry.on_connect), (2, true));
     assert_eq!(origin.retry.on_status, [502, 503, 504]);
+    assert_eq!(origin.retry.resume, 3);
     let site = &config.sites[0];
     assert_eq!((site.name.as_str(), site.hosts.as_slice()), ("*", [HostPattern::Any].as_slice()));
     assert_eq!(site.methods, ["GET", "HEAD", "OPTIONS"]);

@@ -1,4 +1,4 @@
-//! Units in values: sizes (`64MiB`) and durations (`500ms`).
+//! Units in values: sizes (`64MiB`), durations (`500ms`) and shares (`20%`).
 //!
 //! Decides how a written quantity is read, and what to write instead of one that cannot be. Ranges are the business of
 //! whoever asks.
@@ -74,6 +74,26 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
 pub fn duration(text: &str) -> Result<Duration, UnitError> {
     quantity(text, "duration", "10s", "ms, s, m, h or d", &DURATIONS, &DURATION_ALIASES)
         .map(Duration::from_millis)
+}
+
+/// Reads a share: a whole number of percent, from `0%` to `100%`.
+///
+/// # Errors
+/// When there is no number, no `%`, or more than 100.
+pub fn percent(text: &str) -> Result<u32, UnitError> {
+    let error = |reason: String| UnitError {
+        reason,
+        remedy: "write a whole number from 0 to 100 and %, such as \"20%\"".to_owned(),
+    };
+    let number = text
+        .strip_suffix('%')
+        .filter(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    let number = number.ok_or_else(|| error(format!("\"{}\" is not a share", text.escape_debug())))?;
+    number
+        .parse()
+        .ok()
+        .filter(|percent| *percent <= 100)
+        .ok_or_else(|| error(format!("\"{text}\" is out of range")))
 }
 
 /// Writes a size with the largest unit that leaves a whole number.

@@ -20,6 +20,7 @@ use crate::cache::{CONTENT_DIGESTS, REPRESENTATION_DIGESTS, tell_expires};
 use crate::config::model::HeaderChanges;
 use crate::outcome::Outcome;
 use crate::store::Object;
+use crate::tier::Names;
 
 /// `Cache-Status` (RFC 9211).
 pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -77,6 +78,8 @@ const VALIDATION: [HeaderName; 4] = [CONTENT_LOCATION, ETAG, EXPIRES, LAST_MODIF
 /// What a request's answer says of how it came about.
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'a> {
+    /// What the node is called.
+    pub names: &'a Names,
     /// What became of it.
     pub outcome: Outcome,
     /// Why the origin was asked; None: it was not.
@@ -95,10 +98,16 @@ pub struct Told<'a> {
     pub detail: Option<&'static str>,
 }
 
-impl Told<'_> {
+impl<'a> Told<'a> {
     /// Of an answer that comes from no object.
-    pub fn without_object(outcome: Outcome, forward: Option<Forward>, status: Option<u16>) -> Told<'static> {
+    pub fn without_object(
+        names: &'a Names,
+        outcome: Outcome,
+        forward: Option<Forward>,
+        status: Option<u16>,
+    ) -> Told<'a> {
         Told {
+            names,
             outcome,
             forward,
             status,
@@ -137,7 +146,7 @@ pub fn header(object: &Object, selected: &Selected, plan: &Plan, told: &Told<'_>
         set(&mut header, AGE, HeaderValue::from(told.age_seconds));
     }
     append(&mut header, CACHE_STATUS, cache_status(told));
-    append(&mut header, VIA, HeaderValue::from_static("1.1 forebay"));
+    append(&mut header, VIA, told.names.via.clone());
     header
 }
 
@@ -145,7 +154,7 @@ pub fn header(object: &Object, selected: &Selected, plan: &Plan, told: &Told<'_>
 /// it.
 pub fn cache_status(told: &Told<'_>) -> HeaderValue {
     let mut text = String::with_capacity(CACHE_STATUS_BYTES);
-    text.push_str("forebay");
+    text.push_str(&told.names.cache_status);
     // Writing to a string cannot fail.
     match told.forward {
         Some(forward) => {

@@ -8,6 +8,7 @@ use pingora::http::ResponseHeader;
 
 use super::fields::{self, CACHE_STATUS, Forward, Told};
 use crate::outcome::Outcome;
+use crate::tier::Names;
 
 /// Seconds after which a client that met a full queue may ask again.
 const RETRY_AFTER_SECONDS: u64 = 1;
@@ -35,6 +36,7 @@ pub struct Refused {
 /// that a player sees the status rather than a network error.
 pub fn response(
     refused: &Refused,
+    names: &Names,
     extra: impl Iterator<Item = (HeaderName, HeaderValue)>,
 ) -> (ResponseHeader, Bytes) {
     let (mut parts, ()) = http::Response::new(()).into_parts();
@@ -54,9 +56,9 @@ pub fn response(
         fields::set(&mut header, RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
     let detail = refused.detail;
-    let told = Told { detail, ..Told::without_object(refused.outcome, refused.forward, None) };
+    let told = Told { detail, ..Told::without_object(names, refused.outcome, refused.forward, None) };
     fields::set(&mut header, CACHE_STATUS, fields::cache_status(&told));
-    fields::set(&mut header, VIA, HeaderValue::from_static("1.1 forebay"));
+    fields::set(&mut header, VIA, names.via.clone());
     for (name, value) in extra {
         fields::append(&mut header, name, value);
     }

@@ -31,11 +31,20 @@ impl fmt::Display for Explanation {
         if let Some(key) = &self.key {
             line("key", &key.escape_debug())?;
         }
+        if let Some(owner) = &self.owner {
+            line("owner", owner)?;
+        }
         if let Some(origin) = &self.origin {
             let (name, servers) = (&origin.name, origin.servers.join(", "));
             line("origin", &format_args!("{name} ({servers}): {} {}", origin.method, origin.target))?;
             if !origin.fields.is_empty() {
                 line("  with", &origin.fields.join(", "))?;
+            }
+            if let Some(owner) = &origin.owner {
+                line("  owner", owner)?;
+            }
+            if let Some(circuit) = origin.circuit {
+                line("  circuit", &circuit)?;
             }
         }
         match &self.answer {

@@ -1,4 +1,5 @@
-//! The task that holds the connections to Redis: connects, catches up, reads the bus, and begins anew when that breaks.
+//! The task that holds the connections to Redis: connects, catches up, tells what has waited, reads the bus, says that the
+//! node is there, and begins anew when that breaks.
 //!
 //! Two connections: one for what is asked, one that waits for the bus. The wait is also how a server that is there but
 //! silent is found. Whoever asks gets a connection only while this node has caught up.
@@ -8,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisResult};
-use tokio::time::{Instant, MissedTickBehavior};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError, RedisResult};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::bus::{self, Event, Place};
-use super::{Fleet, Keeper, scripts};
+use super::bus::{self, Place};
+use super::nodes::BEAT_EVERY;
+use super::standing::{self, Ended};
+use super::{Fleet, Keeper, StartPhase, scripts};
 use crate::admission::revocation::{Identity, Record};
 use crate::config::model;
 
@@ -35,13 +38,16 @@ const STEP_FIELDS: usize = 1000;
 const STEP_RECORDS: usize = 200;
 
 /// Runs until the runtime ends.
-pub(super) async fn run(fleet: Arc<Fleet>, config: model::Fleet, keeper: Arc<dyn Keeper>) {
+pub(super) async fn run(fleet: Arc<Fleet>, config: model::Bus, keeper: Arc<dyn Keeper>) {
     let mut pause = PAUSES.0;
     let mut place = None;
     loop {
         let connected = Instant::now();
-        if let Err(error) = session(&fleet, &config, &keeper, &mut place).await {
-            fleet.set_away(&error);
+        match session(&fleet, &config, &keeper, &mut place).await {
+            Ok(()) => {}
+            Err(Ended::Broken(error)) => fleet.set_away(&error),
+            // Redis is there: what it holds is looked at anew.
+            Err(Ended::Doubted) => {}
         }
         pause = if connected.elapsed() > PAUSES.1 { PAUSES.0 } else { (pause * 2).min(PAUSES.1) };
         tokio::time::sleep(pause).await;
@@ -51,47 +57,78 @@ pub(super) async fn run(fleet: Arc<Fleet>, config: model::Fleet, keeper: Arc<dyn
 /// One connection's life; ends with why it did.
 async fn session(
     fleet: &Arc<Fleet>,
-    config: &model::Fleet,
+    config: &model::Bus,
     keeper: &Arc<dyn Keeper>,
     place: &mut Option<Place>,
-) -> RedisResult<()> {
+) -> Result<(), Ended> {
     let client = client(config)?;
     let answers = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
         .set_response_timeout(Some(ANSWER_TIMEOUT));
     let waits = answers.clone().set_response_timeout(Some(bus::READ_WAIT + ANSWER_TIMEOUT));
     let mut asking = client.get_multiplexed_async_connection_with_config(&answers).await?;
-    let mut reading = client.get_multiplexed_async_connection_with_config(&waits).await?;
+    let reading = client.get_multiplexed_async_connection_with_config(&waits).await?;
     // The end first, the whole after: what comes in between is read twice, and not missed.
     let mut at = match place {
         Some(place) => place.clone(),
         None => bus::end(&mut asking, &fleet.prefix).await?,
     };
+    standing::look(fleet, &mut asking).await?;
+    fleet.set_start(StartPhase::CatchingUp);
+    standing::catch_up(fleet, &mut asking).await?;
     let known = read_whole(fleet, keeper, &mut asking).await?;
     tell_whole(fleet, keeper, &mut asking, &known).await?;
     drop(known);
+    standing::drain(fleet, &mut asking).await?;
+    standing::beat(fleet, &mut asking).await?;
     *place = Some(at.clone());
     // What was told to be broken until now is an earlier connection.
     let _ = std::pin::pin!(fleet.broken.notified()).enable();
     let mut broken = std::pin::pin!(fleet.broken.notified());
     fleet.set_here(asking.clone());
-    let mut whole = tokio::time::interval_at(Instant::now() + READ_WHOLE_EVERY, READ_WHOLE_EVERY);
-    whole.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut whole = every(READ_WHOLE_EVERY);
+    let mut beats = every(BEAT_EVERY);
+    let read = |at: &Place| {
+        let behind = fleet.watermark().unwrap_or_default();
+        Box::pin(bus::read(reading.clone(), fleet.prefix.clone(), at.clone(), behind))
+    };
+    let mut reader = read(&at);
     loop {
-        let read = tokio::select! {
-            read = bus::read(&mut reading, &fleet.prefix, &mut at) => read,
-            () = &mut broken => Err((ErrorKind::Io, "a connection broke").into()),
-            _ = whole.tick() => read_whole(fleet, keeper, &mut asking).await.map(|_| Vec::new()),
-        };
-        *place = Some(at.clone());
-        let records: Vec<Record> = read?.into_iter().map(|Event::Revocation(record)| record).collect();
-        if !records.is_empty() {
-            merge(keeper, records).await;
+        tokio::select! {
+            brought = &mut reader => {
+                let brought = brought?;
+                at = brought.place;
+                *place = Some(at.clone());
+                if !brought.revocations.is_empty() {
+                    merge(keeper, brought.revocations).await;
+                }
+                if brought.purges.is_empty() {
+                    *fleet.purges.complete.lock() = std::time::Instant::now();
+                } else {
+                    standing::apply(fleet, brought.purges).await?;
+                    standing::beat(fleet, &mut asking).await?;
+                }
+                reader = read(&at);
+            }
+            () = &mut broken => {
+                let error: RedisError = (ErrorKind::Io, "a connection broke").into();
+                return Err(error.into());
+            }
+            () = fleet.purges.added.notified() => standing::drain(fleet, &mut asking).await?,
+            _ = beats.tick() => standing::beat(fleet, &mut asking).await?,
+            _ = whole.tick() => drop(read_whole(fleet, keeper, &mut asking).await?),
         }
     }
 }
 
-fn client(config: &model::Fleet) -> RedisResult<Client> {
+/// Ticks, the first after one period.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+fn client(config: &model::Bus) -> RedisResult<Client> {
     let mut settings = config.redis.redis_settings().clone();
     if let Some(password) = &config.password {
         settings = settings.set_password(String::from_utf8_lossy(&password.0));

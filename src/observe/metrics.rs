@@ -53,6 +53,8 @@ struct Families {
     late_holds: IntCounterVec,
     token_denied: IntCounterVec,
     jwks_refreshes: IntCounterVec,
+    proxy_protocol_refused: IntCounterVec,
+    health_checks: IntCounterVec,
 }
 
 const CELLS: usize = Kind::ALL.len() * Outcome::ALL.len();
@@ -144,6 +146,16 @@ impl Metrics {
         &self.connections
     }
 
+    /// The series of `forebay_proxy_protocol_refused_total` of a reason.
+    pub fn proxy_protocol_refused(&self, reason: &'static str) -> IntCounter {
+        self.families.proxy_protocol_refused.with_label_values(&[reason])
+    }
+
+    /// The series of `forebay_health_checks_total` of a status code.
+    pub fn health_checks(&self, code: &'static str) -> IntCounter {
+        self.families.health_checks.with_label_values(&[code])
+    }
+
     /// `forebay_connections_refused_total`.
     pub fn connections_refused(&self) -> &IntCounter {
         &self.connections_refused
@@ -202,6 +214,8 @@ impl Families {
             late_holds: register(registry, counters(names::LATE_HOLDS)?)?,
             token_denied: register(registry, counters(names::TOKEN_DENIED)?)?,
             jwks_refreshes: register(registry, counters(names::JWKS_REFRESHES)?)?,
+            proxy_protocol_refused: register(registry, counters(names::PROXY_PROTOCOL_REFUSED)?)?,
+            health_checks: register(registry, counters(names::HEALTH_CHECKS)?)?,
         })
     }
 }

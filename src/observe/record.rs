@@ -62,6 +62,8 @@ pub struct Record<'a> {
     pub user_agent: Option<&'a str>,
     /// JA4 of the client's ClientHello; None: plaintext, or not asked for.
     pub tls_fingerprint: Option<&'a str>,
+    /// The node that the request came from; None: a viewer.
+    pub hop: Option<&'a str>,
     /// Whether the transfer broke off before its end, on either side.
     pub aborted: bool,
     /// When the request came in.
@@ -137,6 +139,7 @@ pub(crate) mod tests {
             cmcd: None,
             user_agent: None,
             tls_fingerprint: None,
+            hop: None,
             aborted: false,
             started: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123),
         }

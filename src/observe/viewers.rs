@@ -233,7 +233,9 @@ impl Site {
 fn is_viewing(record: &Record<'_>) -> bool {
     let delivered = matches!(record.status, 200..=299 | 304)
         && !matches!(record.outcome, Outcome::Denied | Outcome::Error)
-        && record.method == "GET";
+        && record.method == "GET"
+        // Another node has counted its viewer.
+        && record.hop.is_none();
     delivered
         && matches!(
             record.kind,

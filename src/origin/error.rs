@@ -26,7 +26,7 @@ pub enum OriginError {
         source: std::io::Error,
     },
     /// No TCP connection: refused, unreachable.
-    #[error("cannot connect to origin server {server}: {source}")]
+    #[error("cannot connect to origin server {server}: {}", root(source))]
     Connect {
         /// Authority of the server.
         server: Arc<str>,
@@ -40,7 +40,7 @@ pub enum OriginError {
         server: Arc<str>,
     },
     /// The TLS handshake failed; most often a certificate that is not trusted or for another name.
-    #[error("no TLS session with origin server {server}: {source}")]
+    #[error("no TLS session with origin server {server}: {}", root(source))]
     Tls {
         /// Authority of the server.
         server: Arc<str>,
@@ -48,11 +48,12 @@ pub enum OriginError {
         source: pingora::BError,
     },
     /// The connection ended before a whole answer header had arrived.
-    #[error("origin server {server} closed the connection before it answered: {source}")]
+    #[error("origin server {server} closed the connection before it answered: {}", root(source))]
     Closed {
         /// Authority of the server.
         server: Arc<str>,
-        /// Whether the connection had served an earlier request.
+        /// Whether a new connection is worth a try at once: this one had served an earlier request, or the server has
+        /// said that it has not looked at this one (RFC 9113 section 8.7).
         reused: bool,
         /// What the engine said.
         source: pingora::BError,
@@ -85,6 +86,12 @@ pub enum OriginError {
         /// What the engine said.
         reason: String,
     },
+    /// The body did not end within `timeouts.total`.
+    #[error("the answer of origin server {server} took too long as a whole")]
+    TotalTimeout {
+        /// Authority of the server.
+        server: Arc<str>,
+    },
     /// `limits.connections` requests are under way and `limits.queue_length` wait already.
     #[error("the queue for origin {origin} is full")]
     QueueFull {
@@ -97,6 +104,40 @@ pub enum OriginError {
         /// Name of the origin group.
         origin: Arc<str>,
     },
+    /// `limits.requests_per_second` were sent, and the request could not wait, or not for long enough.
+    #[error("the rate of requests to origin {origin} is used up")]
+    RateLimited {
+        /// Name of the origin group.
+        origin: Arc<str>,
+    },
+    /// Most requests to the group have failed lately: nothing is sent to it for `breaker.open`.
+    #[error("the circuit of origin {origin} is open")]
+    CircuitOpen {
+        /// Name of the origin group.
+        origin: Arc<str>,
+    },
+    /// The names of its servers have not been resolved yet.
+    #[error("no server of origin {origin} is known: its names are not resolved")]
+    NoServers {
+        /// Name of the origin group.
+        origin: Arc<str>,
+    },
+}
+
+/// The first cause of an engine's error: around it the engine says where it came by, which the node says itself.
+fn root(error: &pingora::Error) -> String {
+    let mut at = error;
+    while let Some(cause) = &at.cause {
+        let inner = cause.downcast_ref::<pingora::BError>().map(|inner| &**inner);
+        match inner.or_else(|| cause.downcast_ref::<pingora::Error>()) {
+            Some(inner) => at = inner,
+            None => return cause.to_string(),
+        }
+    }
+    match &at.context {
+        Some(context) if !context.as_str().is_empty() => context.as_str().to_owned(),
+        _ => at.etype.as_str().to_owned(),
+    }
 }
 
 /// The closed list of what can go wrong; the word is the same in logs, metric labels and `Cache-Status`.
@@ -127,11 +168,19 @@ pub enum ErrorKind {
     QueueFull,
     /// [`OriginError::QueueTimeout`]
     QueueTimeout,
+    /// [`OriginError::TotalTimeout`]
+    TotalTimeout,
+    /// [`OriginError::RateLimited`]
+    RateLimited,
+    /// [`OriginError::CircuitOpen`]
+    CircuitOpen,
+    /// [`OriginError::NoServers`]
+    NoServers,
 }
 
 impl ErrorKind {
     /// Every kind, in the order of the discriminants.
-    pub const ALL: [ErrorKind; 12] = [
+    pub const ALL: [ErrorKind; 16] = [
         ErrorKind::Request,
         ErrorKind::Resolve,
         ErrorKind::Connect,
@@ -144,6 +193,10 @@ impl ErrorKind {
         ErrorKind::BrokenBody,
         ErrorKind::QueueFull,
         ErrorKind::QueueTimeout,
+        ErrorKind::TotalTimeout,
+        ErrorKind::RateLimited,
+        ErrorKind::CircuitOpen,
+        ErrorKind::NoServers,
     ];
 
     /// The word for this kind.
@@ -161,16 +214,28 @@ impl ErrorKind {
             ErrorKind::BrokenBody => "broken_body",
             ErrorKind::QueueFull => "queue_full",
             ErrorKind::QueueTimeout => "queue_timeout",
+            ErrorKind::TotalTimeout => "total_timeout",
+            ErrorKind::RateLimited => "rate_limited",
+            ErrorKind::CircuitOpen => "circuit_open",
+            ErrorKind::NoServers => "no_servers",
         }
     }
 
     /// The status a viewer gets when nothing better is at hand: 502 for a broken exchange, 504 for one that took too
-    /// long (RFC 9110 sections 15.6.3 and 15.6.5), 503 for a full queue, 400 for a request that cannot be sent.
+    /// long (RFC 9110 sections 15.6.3 and 15.6.5), 503 where nothing was
+    /// sent to spare the origin, 400 for a request that cannot be sent.
     pub const fn status(self) -> u16 {
         match self {
             ErrorKind::Request => 400,
-            ErrorKind::QueueFull | ErrorKind::QueueTimeout => 503,
-            ErrorKind::ConnectTimeout | ErrorKind::FirstByteTimeout | ErrorKind::BetweenBytesTimeout => 504,
+            ErrorKind::QueueFull
+            | ErrorKind::QueueTimeout
+            | ErrorKind::RateLimited
+            | ErrorKind::CircuitOpen
+            | ErrorKind::NoServers => 503,
+            ErrorKind::ConnectTimeout
+            | ErrorKind::FirstByteTimeout
+            | ErrorKind::BetweenBytesTimeout
+            | ErrorKind::TotalTimeout => 504,
             ErrorKind::Resolve
             | ErrorKind::Connect
             | ErrorKind::Tls
@@ -197,6 +262,10 @@ impl OriginError {
             OriginError::BrokenBody { .. } => ErrorKind::BrokenBody,
             OriginError::QueueFull { .. } => ErrorKind::QueueFull,
             OriginError::QueueTimeout { .. } => ErrorKind::QueueTimeout,
+            OriginError::TotalTimeout { .. } => ErrorKind::TotalTimeout,
+            OriginError::RateLimited { .. } => ErrorKind::RateLimited,
+            OriginError::CircuitOpen { .. } => ErrorKind::CircuitOpen,
+            OriginError::NoServers { .. } => ErrorKind::NoServers,
         }
     }
 
@@ -208,6 +277,27 @@ impl OriginError {
     /// The status a viewer gets when nothing better is at hand.
     pub const fn status(&self) -> u16 {
         self.kind().status()
+    }
+
+    /// Whether the node itself has kept the request from the group, to spare it.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            OriginError::QueueFull { .. }
+                | OriginError::QueueTimeout { .. }
+                | OriginError::RateLimited { .. }
+                | OriginError::CircuitOpen { .. }
+        )
+    }
+
+    /// Whether the server is to blame: not for what it was not asked.
+    pub(super) const fn is_of_server(&self) -> bool {
+        !self.is_refusal() && !matches!(self, OriginError::Request { .. })
+    }
+
+    /// Whether there was no connection to send the request on.
+    pub(super) const fn is_unsent(&self) -> bool {
+        self.is_connect() && !matches!(self, OriginError::Closed { .. })
     }
 
     /// Whether no answer was ever begun: what `retry.on = ["connect"]` covers.
@@ -240,14 +330,26 @@ pub enum OriginSetupError {
         /// The offending value.
         host: String,
     },
-    /// `tls_ca` cannot be read.
-    #[error("origin.{origin}: cannot read tls_ca {path}: {reason}; give a PEM file with certificates", path = path.display())]
+    /// `tls.ca` cannot be read.
+    #[error("origin.{origin}: cannot read tls.ca {path}: {reason}; give a PEM file with certificates", path = path.display())]
     TlsCa {
         /// Name of the group.
         origin: String,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// `tls.certificate` and `tls.key` cannot be used.
+    #[error(
+        "origin.{origin}: cannot use tls.certificate {path} with tls.key: {reason}; give a certificate and its own key"
+    )]
+    TlsClient {
+        /// Name of the group.
+        origin: String,
+        /// The file with the certificate.
+        path: PathBuf,
+        /// What is wrong.
         reason: String,
     },
     /// An `https` server needs the system's certificate authorities, and they cannot be read.
@@ -265,7 +367,24 @@ pub enum OriginSetupError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
+
+    /// The engine wraps what the system says in places of its own; those are left out, and nothing is told as nothing.
+    #[test]
+    fn an_engines_error_is_told_by_its_first_cause() {
+        use pingora::{Error, ErrorType, OrErr};
+
+        let refused = Err::<(), _>(std::io::Error::other("Connection refused"));
+        let inner = refused.or_err(ErrorType::ConnectRefused, "to 127.0.0.1:1").unwrap_err();
+        let outer = Error::because(ErrorType::ConnectRefused, "to addr, sni: x", inner);
+        let error = OriginError::Connect { server: "a:1".into(), source: outer };
+        assert_eq!(error.to_string(), "cannot connect to origin server a:1: Connection refused");
+        let alone = Error::explain(ErrorType::ConnectionClosed, "before the header");
+        assert_eq!(root(&alone), "before the header");
+        assert_eq!(root(&Error::new(ErrorType::ConnectionClosed)), "ConnectionClosed");
+    }
 
     #[test]
     fn discriminants_and_places_agree_and_words_are_distinct() {

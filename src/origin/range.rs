@@ -43,6 +43,12 @@ pub fn range_field(first: u64, last: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("bytes={first}-{last}")).unwrap_or(HeaderValue::from_static("bytes=0-0"))
 }
 
+/// The value of a `Range` field for all bytes from `first` on.
+pub fn range_from(first: u64) -> HeaderValue {
+    // Digits alone, which a value may hold.
+    HeaderValue::from_str(&format!("bytes={first}-")).unwrap_or(HeaderValue::from_static("bytes=0-"))
+}
+
 fn number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { u64::from_str(text).ok() } else { None }

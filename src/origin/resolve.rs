@@ -22,6 +22,8 @@ pub(super) struct Addresses {
     host: String,
     port: u16,
     literal: Option<IpAddr>,
+    /// Somebody else resolves them: what is known holds.
+    given: bool,
     known: ArcSwapOption<Known>,
     refresh: Mutex<()>,
     first: AtomicUsize,
@@ -38,10 +40,23 @@ impl Addresses {
             host: host.to_owned(),
             port,
             literal: host.parse().ok(),
+            given: false,
             known: ArcSwapOption::empty(),
             refresh: Mutex::new(()),
             first: AtomicUsize::new(0),
         }
+    }
+
+    /// These addresses of a host, as long as this lives.
+    pub(super) fn given(host: &str, addresses: Vec<SocketAddr>) -> Self {
+        let port = addresses.first().map_or(0, SocketAddr::port);
+        let known = Known { at: Instant::now(), addresses };
+        Self { known: ArcSwapOption::from_pointee(known), given: true, ..Self::new(host, port) }
+    }
+
+    /// What is known without asking.
+    pub(super) fn known(&self) -> Vec<SocketAddr> {
+        self.known.load().as_ref().map(|known| known.addresses.clone()).unwrap_or_default()
     }
 
     /// The addresses, the preferred one first; never empty, at most [`ADDRESSES_MAX`].
@@ -52,7 +67,7 @@ impl Addresses {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
         let mut addresses = match self.known.load_full() {
-            Some(known) if known.at.elapsed() < ADDRESSES_KEPT => known.addresses.clone(),
+            Some(known) if self.given || known.at.elapsed() < ADDRESSES_KEPT => known.addresses.clone(),
             Some(old) => match self.refresh.try_lock() {
                 Ok(_guard) => self.refresh(Some(&old)).await?,
                 Err(_busy) => old.addresses.clone(),

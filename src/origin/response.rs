@@ -8,12 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderName;
+use pingora::BError;
 use pingora::connectors::http::Connector;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::client::HttpSession;
+use tokio::time::Instant;
 
+use super::breaker::Afterwards;
+use super::eject::Record;
 use super::error::OriginError;
 use super::exchange::{Answered, Framing};
-use super::gate::Permit;
+use super::fetch::Turn;
 use super::metrics::OriginMetrics;
 use super::server::{Connection, POOL_IDLE};
 
@@ -35,14 +40,50 @@ pub struct OriginResponse {
     pending: Option<Bytes>,
     broken: bool,
     between_bytes: Duration,
+    /// When the whole answer must have come.
+    until: Instant,
     metrics: Arc<OriginMetrics>,
+    account: Account,
+    fault: Fault,
 }
 
-/// What is held while the body is being read.
+/// A body that has broken off makes its request a failure when it is given up, and none if the rest came by another one.
+#[derive(Default)]
+struct Fault(Option<Afterwards>);
+
+impl Drop for Fault {
+    fn drop(&mut self) {
+        if let Some(circuit) = self.0.take() {
+            circuit.failed();
+        }
+    }
+}
+
+/// Who is told what becomes of the body.
+pub(super) struct Account {
+    pub(super) record: Arc<Record>,
+    /// Whether a whole body makes it a success of the server: by its status it is none of failure.
+    pub(super) good: bool,
+    pub(super) circuit: Option<Afterwards>,
+}
+
+/// What is held while the body is being read. Dropped with a connection, it gives that up.
 struct Reading {
-    connection: Connection,
+    connection: Option<Connection>,
     connector: Arc<Connector>,
-    _permit: Arc<Permit>,
+    /// Whether the connection may be dead.
+    suspect: bool,
+    /// Bytes that are still to come of a body whose length was announced.
+    left: Option<u64>,
+    _turn: Turn,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.give_up(&self.connector, self.suspect);
+        }
+    }
 }
 
 impl OriginResponse {
@@ -50,14 +91,28 @@ impl OriginResponse {
         answered: Answered,
         server: Arc<str>,
         connector: Arc<Connector>,
-        permit: Arc<Permit>,
-        metrics: Arc<OriginMetrics>,
+        turn: Turn,
+        (metrics, account): (Arc<OriginMetrics>, Account),
         between_bytes: Duration,
     ) -> Self {
-        let Answered { connection, header, framing } = answered;
-        let reading = Some(Reading { connection, connector, _permit: permit });
-        let mut response =
-            Self { header, server, framing, reading, pending: None, broken: false, between_bytes, metrics };
+        let Answered { connection, header, framing, until } = answered;
+        let left = if let Framing::Length(length) = framing { Some(length) } else { None };
+        let connection = Some(connection);
+        let reading = Some(Reading { connection, connector, suspect: false, left, _turn: turn });
+        let (pending, broken) = (None, false);
+        let mut response = Self {
+            header,
+            server,
+            framing,
+            reading,
+            pending,
+            broken,
+            between_bytes,
+            until,
+            metrics,
+            account,
+            fault: Fault::default(),
+        };
         if matches!(framing, Framing::NoBody | Framing::Length(0)) {
             response.finish().await;
         }
@@ -77,32 +132,36 @@ impl OriginResponse {
     ///
     /// # Errors
     ///
-    /// [`OriginError::BetweenBytesTimeout`] when nothing comes for `timeouts.between_bytes`, [`OriginError::BrokenBody`]
+    /// [`OriginError::BetweenBytesTimeout`] when nothing comes for `timeouts.between_bytes`, [`OriginError::TotalTimeout`]
+    /// when the whole answer takes longer than `timeouts.total`, [`OriginError::BrokenBody`]
     /// when the body ends before its announced end or its framing is wrong; every later call gives the latter too.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, OriginError> {
         if self.broken {
             return Err(self.broken_off("it broke off earlier"));
         }
         let Some(reading) = self.reading.as_mut() else { return Ok(self.pending.take()) };
-        let session = &mut reading.connection.session;
-        let next = async {
-            loop {
-                match session.read_response_body().await {
-                    // The engine reports progress inside the framing as an empty piece.
-                    Ok(Some(bytes)) if bytes.is_empty() && !session.response_done() => {}
-                    other => return other,
-                }
-            }
-        };
-        match tokio::time::timeout(self.between_bytes, next).await {
-            Ok(Ok(None)) if !session.response_done() => {
+        let Some(connection) = reading.connection.as_mut() else { return Ok(self.pending.take()) };
+        let stalled = Instant::now() + self.between_bytes;
+        match tokio::time::timeout_at(stalled.min(self.until), next(&mut connection.session)).await {
+            Ok(Ok((None, false))) => {
                 Err(self.fail(|server| OriginError::BrokenBody { server, reason: "no end".to_owned() }))
             }
-            Ok(Ok(piece)) => {
-                let done = session.response_done();
-                let piece = piece.filter(|bytes| !bytes.is_empty());
-                self.metrics.body(piece.as_ref().map_or(0, Bytes::len));
+            Ok(Ok((piece, done))) => {
+                let len = piece.as_ref().map_or(0, Bytes::len);
+                if let Some(left) = &mut reading.left {
+                    let more = left.checked_sub(len as u64);
+                    *left = more.unwrap_or_default();
+                    if more.is_none() || (done && more != Some(0)) {
+                        let reason = "not as long as announced".to_owned();
+                        return Err(self.fail(|server| OriginError::BrokenBody { server, reason }));
+                    }
+                }
+                self.metrics.body(len);
                 if !done {
+                    // All that was announced is here; word of its end, of HTTP/2, may come later, and nobody need wait for it.
+                    if reading.left == Some(0) && self.account.good {
+                        self.account.record.succeeded();
+                    }
                     return Ok(piece);
                 }
                 self.pending = piece;
@@ -113,31 +172,88 @@ impl OriginResponse {
                 let reason = error.etype().as_str().to_owned();
                 Err(self.fail(|server| OriginError::BrokenBody { server, reason }))
             }
-            Err(_elapsed) => Err(self.fail(|server| OriginError::BetweenBytesTimeout { server })),
+            Err(_elapsed) if self.until <= stalled => {
+                // Nobody's failure: the reader may be the slow one.
+                Err(self.end(|server| OriginError::TotalTimeout { server }))
+            }
+            Err(_elapsed) => {
+                reading.suspect = true;
+                Err(self.fail(|server| OriginError::BetweenBytesTimeout { server }))
+            }
         }
+    }
+
+    /// Gives up what is left of the body: its connection is closed, and the next request has the turn.
+    pub fn give_up(&mut self) {
+        self.reading = None;
+        self.broken = true;
+    }
+
+    /// What has broken off of the body has come by another request: for the group it is no failure.
+    pub fn gone_on_with(&mut self) {
+        self.fault.0 = None;
     }
 
     /// Hands the connection back and lets the next request have the turn.
     async fn finish(&mut self) {
-        let Some(Reading { connection, connector, _permit: permit }) = self.reading.take() else { return };
+        let Some(mut reading) = self.reading.take() else { return };
+        if self.account.good {
+            self.account.record.succeeded();
+        }
         let Some(idle) = idle_time(&self.header) else { return };
-        let Connection { session, peer, .. } = connection;
-        let release = connector.release_http_session(session, &peer, Some(idle));
+        let Some(Connection { session, peer, .. }) =
+            reading.connection.take_if(|connection| connection.keeps)
+        else {
+            return;
+        };
+        let release = reading.connector.release_http_session(session, &peer, Some(idle));
         // On time out the connection is dropped, and closed with that.
         let _ = tokio::time::timeout(RELEASE_LIMIT, release).await;
-        drop(permit);
     }
 
-    fn fail(&mut self, error: impl FnOnce(Arc<str>) -> OriginError) -> OriginError {
-        self.reading = None;
-        self.broken = true;
+    /// Ends the body before its time.
+    fn end(&mut self, error: impl FnOnce(Arc<str>) -> OriginError) -> OriginError {
+        self.give_up();
         let error = error(Arc::clone(&self.server));
         self.metrics.error(error.kind());
         error
     }
 
+    /// The same, by the server's fault.
+    fn fail(&mut self, error: impl FnOnce(Arc<str>) -> OriginError) -> OriginError {
+        let error = self.end(error);
+        self.account.record.broke();
+        self.fault.0 = self.account.circuit.take().filter(|_| self.account.good);
+        error
+    }
+
     fn broken_off(&self, reason: &str) -> OriginError {
         OriginError::BrokenBody { server: Arc::clone(&self.server), reason: reason.to_owned() }
+    }
+}
+
+/// The next bytes of a body, and whether they are its last. Neither: its connection has ended before it. May be dropped
+/// while it waits: nothing is lost.
+async fn next(session: &mut HttpSession) -> Result<(Option<Bytes>, bool), BError> {
+    loop {
+        let read = session.read_response_body().await?;
+        let ended = read.is_none();
+        let done = match &mut *session {
+            // The library takes a stream that was reset for one that has ended until it is asked further, and behind the
+            // last bytes there may be trailers, which nobody wants.
+            HttpSession::H2(stream) => {
+                if ended {
+                    stream.read_trailers().await?;
+                }
+                stream.check_response_end_or_error()?
+            }
+            other => other.response_done(),
+        };
+        // The engine reports progress inside the framing as an empty piece.
+        let piece = read.filter(|bytes| !bytes.is_empty());
+        if piece.is_some() || ended || done {
+            return Ok((piece, done));
+        }
     }
 }
 

@@ -4,10 +4,14 @@
 mod cap;
 mod framing;
 mod health;
+mod protect;
+mod queue;
+mod http2;
 mod requests;
 mod retry;
 mod reuse;
 mod scripted;
+mod second;
 mod timeouts;
 mod tls;
 
@@ -19,7 +23,10 @@ use http::{HeaderMap, Method};
 use prometheus::Registry;
 
 use super::{FetchReason, FetchRequest, OriginError, OriginFamilies, OriginGroup, OriginResponse, Origins};
-use crate::config::model::{Origin, OriginLimits, OriginServer, OriginTimeouts, Retry};
+use crate::asset::Kind;
+use crate::config::model::{
+    Balance, Origin, OriginHeaders, OriginLimits, OriginServer, OriginTimeouts, OriginTls, Retry,
+};
 
 /// Longer than anything on loopback takes: a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,12 +39,47 @@ fn origin(servers: Vec<OriginServer>) -> Origin {
     Origin {
         name: "main".to_owned(),
         servers,
+        discovered: Vec::new(),
         host: None,
         health: None,
-        timeouts: OriginTimeouts { connect: PATIENCE, first_byte: PATIENCE, between_bytes: PATIENCE },
-        limits: OriginLimits { connections: 16, queue: PATIENCE, queue_length: 16 },
-        retry: Retry { attempts: 2, on_connect: true, on_status: vec![502, 503, 504] },
-        tls_ca: None,
+        timeouts: OriginTimeouts {
+            connect: PATIENCE,
+            first_byte: PATIENCE,
+            between_bytes: PATIENCE,
+            total: 10 * PATIENCE,
+        },
+        limits: limits(16, PATIENCE, 16),
+        retry: retry(2, vec![502, 503, 504]),
+        tls: OriginTls::default(),
+        tier: false,
+        breaker: None,
+        eject: None,
+        hedge: None,
+        fallback: None,
+        balance: Balance::Turns,
+        http2: false,
+        forward_host: false,
+        headers: OriginHeaders::default(),
+        s3: None,
+        proof: None,
+    }
+}
+
+/// Without a rate.
+fn limits(connections: usize, queue: Duration, queue_length: usize) -> OriginLimits {
+    OriginLimits { connections, queue, queue_length, rate: None }
+}
+
+/// Short pauses, and a budget that is never used up.
+fn retry(attempts: u32, on_status: Vec<u16>) -> Retry {
+    Retry {
+        attempts,
+        on_connect: true,
+        on_status,
+        budget_percent: 100,
+        backoff: Duration::from_millis(1),
+        backoff_max: Duration::from_millis(4),
+        resume: 3,
     }
 }
 
@@ -51,7 +93,21 @@ fn set_up(origin: &Origin) -> (Arc<OriginGroup>, Registry) {
 
 fn get(path_and_query: &str) -> FetchRequest<'_> {
     let (headers, reason) = (HeaderMap::new(), FetchReason::Miss);
-    FetchRequest { method: Method::GET, path_and_query, headers, reason, hold: None }
+    let (hold, kind, placement) = (None, Kind::Segment, 0);
+    let (host, claims, conditions, cdn_loop) = (None, None, None, None);
+    FetchRequest {
+        method: Method::GET,
+        path_and_query,
+        headers,
+        reason,
+        hold,
+        kind,
+        placement,
+        host,
+        claims,
+        conditions,
+        cdn_loop,
+    }
 }
 
 /// The rest of the body, or why it broke off.

@@ -4,6 +4,7 @@
 //! that lies in the folder of the request, and where the site has a token policy, only what the same token admits.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
@@ -31,11 +32,11 @@ impl Prefetcher {
         listens && site.policy(request).for_request().is_some_and(|(_, rule)| rule.prefetch.cmcd)
     }
 
-    /// An admitted request announces what its player will ask for next. `admits` says whether its token, if the site asks
+    /// An admitted request for this host announces what its player will ask for next. `admits` says whether its token, if the site asks
     /// for one, admits this path too.
     pub fn announce(
         &self,
-        site: &Site,
+        (site, host): (&Site, Option<&Arc<str>>),
         request: &Asked<'_>,
         announced: &Announced<'_>,
         admits: impl FnOnce(&str) -> bool,
@@ -51,7 +52,8 @@ impl Prefetcher {
         }
         let first = announced.range.as_deref().and_then(first_byte);
         let extent = first.map_or(Extent::Whole, |first| Extent::From(slice_of(first)));
-        let target = Target { path: &normal.path, query: normal.query.as_deref(), extent, grows: false };
+        let query = normal.query.as_deref();
+        let target = Target { path: &normal.path, query, extent, grows: false, host };
         self.fetch(place, &target, (Reason::Cmcd, Share::Half), || None);
     }
 }

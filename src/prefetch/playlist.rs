@@ -126,6 +126,7 @@ impl Prefetcher {
             let target = Target {
                 path: &path,
                 query: query.as_deref(),
+                host: learned.host,
                 extent: first.map_or(Extent::Whole, |first| Extent::From(slice_of(first))),
                 grows: named.range.is_some()
                     && named.kind == Kind::Part

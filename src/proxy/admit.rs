@@ -16,6 +16,7 @@ use crate::asset;
 use crate::deliver::refuse::Refused;
 use crate::observe::Denial;
 use crate::outcome::Outcome;
+use crate::tier::HOP;
 
 /// How long a request waits for keys by URL, when its token names one that is not known.
 const NEW_KEYS_WAIT: Duration = Duration::from_secs(2);
@@ -57,19 +58,24 @@ impl Edge {
         let site = self.sites.find(request::host_of(authority));
         let site = site.ok_or_else(|| denied(ctx, request::Refusal::Host))?;
         ctx.site = Some(Arc::clone(site));
+        self.refuse_loop(session, ctx)?;
+        if self.note_hop(session, ctx, authority) {
+            // It goes no further.
+            session.req_header_mut().remove_header(&HOP);
+        }
         // From here on the request is in normal form.
         (ctx.token_bytes, ctx.sent) =
-            entry::normalise(session.req_header_mut(), site, self.limits.request_target)
+            entry::normalise(session.req_header_mut(), site, self.limits.request_target, ctx.hop.is_none())
                 .map_err(|refusal| denied(ctx, refusal))?;
         let header = session.req_header();
-        if site.cors.is_some() && cors::is_preflight(&header.method, &header.headers) {
+        if ctx.cors(site).is_some() && cors::is_preflight(&header.method, &header.headers) {
             return Ok(Admitted::Preflight);
         }
         if purge::is_purge(&header.method) && !self.purge_from.is_empty() {
             return self.admit_purge(session, ctx);
         }
         request::check_method(&header.method, &site.methods).map_err(|refusal| denied(ctx, refusal))?;
-        match &site.token {
+        match site.token.as_ref().filter(|_| ctx.hop.is_none()) {
             Some(policy) => self.admit_token(session, ctx, policy),
             None => Ok(Admitted::On),
         }

@@ -19,10 +19,11 @@ impl Edge {
         }
         let in_query = || request.query.and_then(cmcd_of);
         let Some(cmcd) = in_query().or_else(|| cmcd_headers(&header.headers)) else { return };
+        let host = super::lookup::host_sent(super::host(header));
         for next in Cmcd::next_objects(&cmcd) {
             let announced = Announced { object: next.path, range: next.range };
-            self.prefetcher
-                .announce(site, &request, &announced, |path| self.admits_too(session, ctx, site, path));
+            let admits = |path: &str| self.admits_too(session, ctx, site, path);
+            self.prefetcher.announce((site, Some(&host)), &request, &announced, admits);
         }
     }
 

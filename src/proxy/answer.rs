@@ -14,7 +14,7 @@ use super::lookup::{self, Found, Missed};
 use super::reload::is_of_directives;
 use super::{Edge, RequestCtx, path_of};
 use crate::asset::Kind;
-use crate::cache::{Policy, RequestDirectives};
+use crate::cache::{Policy, RequestDirectives, tier};
 use crate::coalesce::{Failure, Ticket};
 use crate::config::model::Rule;
 use crate::deliver::encode::Selected;
@@ -42,13 +42,16 @@ impl Edge {
     ) -> Result<()> {
         let request = session.req_header();
         let (method, headers) = (&request.method, &request.headers);
-        let carriage = self.carriage(session, ctx, site, &found.object);
+        // What a viewer gets of its own, it gets from the node that has let it in.
+        let is_viewers = ctx.hop.is_none();
+        let carriage = if is_viewers { self.carriage(session, ctx, site, &found.object) } else { None };
         let rewritten = match &carriage {
             Some(carriage) => self.rewritten(session, ctx, site, &mut found.object, carriage).await,
             None => Ok(None),
         };
         let selected = match rewritten {
             Ok(Some(rewritten)) => Selected::rewritten(rewritten),
+            Ok(None) if !is_viewers => Selected::default(),
             Ok(None) => self.encoder.select(method, headers, &found.object, &site.encodings).await,
             Err(_) => return self.refuse(session, ctx, BROKEN).await.map(drop),
         };
@@ -90,7 +93,7 @@ impl Edge {
             policy.for_answer(found.object.status().as_u16(), found.object.kind)
         };
         let mut header = self.header(ctx, (&found, now), &selected, &chosen, rule);
-        if let Some(cors) = &site.cors {
+        if let Some(cors) = ctx.cors(site) {
             fields::share(&mut header, cors.headers(&request.headers));
         }
         if let (Some(rewritten), Some(carriage)) = (&selected.rewritten, &carriage) {
@@ -99,10 +102,13 @@ impl Edge {
         if let Some(carriage) = &carriage {
             carriage.set_cookie(&mut header, session, ctx);
         }
-        if site.tells_cmsd && rule().is_some_and(|rule| rule.cmsd) {
+        if is_viewers && site.tells_cmsd && rule().is_some_and(|rule| rule.cmsd) {
             self.tell_cmsd(&mut header, session, ctx, &found);
         }
         fields::append_all(&mut header, &ctx.fields);
+        if !is_viewers {
+            tier::tell(&mut header, &found.object, now, ctx.behind);
+        }
         ctx.first_byte = Some(std::time::Instant::now());
         let downstream: &mut ServerSession = session.as_mut();
         // The ticket in `found` is held until the last byte.
@@ -120,7 +126,11 @@ impl Edge {
     ) -> ResponseHeader {
         let age_seconds = found.object.lifetime.age_seconds(now);
         let ttl_seconds = found.object.lifetime.ttl_seconds(now);
-        let told = found.told(now, ctx.site.as_ref().is_some_and(|site| site.cache_status_key));
+        let told = found.told(
+            &self.identity.names,
+            now,
+            ctx.site.as_ref().is_some_and(|site| site.cache_status_key),
+        );
         if found.outcome != Outcome::Hit || *chosen != Plan::Whole {
             self.mark_asked(&found.object, now);
             let mut header = fields::header(&found.object, selected, chosen, &told);
@@ -208,9 +218,9 @@ impl Edge {
             ctx.error = Some(refused.reason);
         }
         ctx.first_byte = Some(std::time::Instant::now());
-        let cors = ctx.site.as_ref().and_then(|site| site.cors.as_ref());
+        let cors = ctx.site.as_ref().and_then(|site| ctx.cors(site));
         let extra = cors.into_iter().flat_map(|cors| cors.headers(&session.req_header().headers));
-        let (header, body) = refuse::response(&refused, extra);
+        let (header, body) = refuse::response(&refused, &self.identity.names, extra);
         if refused.status == 400 && !is_of_directives(refused.reason) {
             // What follows on this connection cannot be trusted to be a request.
             session.set_keepalive(None);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderName, HeaderValue};
 
 use super::entry::Sent;
+use crate::admission::cors::Cors;
 use crate::admission::token::{Admission, Claims};
 use crate::asset::Kind;
 use crate::cache::Held;
@@ -14,6 +15,10 @@ use crate::observe::Denial;
 use crate::origin::UpstreamPeer;
 use crate::outcome::Outcome;
 use crate::site::Site;
+use crate::tier::Hop;
+
+/// The share of its wait that the node before this one gets back.
+const HOLD_MARGIN: u32 = 16;
 
 /// Of a request without a token.
 static NO_CLAIMS: Claims = Claims::NONE;
@@ -56,12 +61,39 @@ pub struct RequestCtx {
     pub upstream: Option<UpstreamPeer>,
     /// Servers tried for a pass-through request.
     pub attempts: u32,
+    /// The node that it comes from, if it is another node's, and not a viewer's.
+    pub hop: Option<Arc<Hop>>,
+    /// Whether that node knows of later purges than this one.
+    pub behind: bool,
+    /// It is a health check of the node, which is told nowhere.
+    pub is_health_check: bool,
 }
 
 impl RequestCtx {
-    /// What the token says.
+    /// What the token says, or what the node that has checked it tells of it.
     pub fn claims(&self) -> &Claims {
-        self.token.as_ref().map_or(&NO_CLAIMS, |token| &token.terms().claims)
+        match (&self.token, &self.hop) {
+            (Some(token), _) => &token.terms().claims,
+            (None, Some(hop)) => &hop.claims,
+            (None, None) => &NO_CLAIMS,
+        }
+    }
+
+    /// What the site says to pages of other origins. To another node it says nothing: that one says it to viewers.
+    pub fn cors<'s>(&self, site: &'s Site) -> Option<&'s Cors> {
+        site.cors.as_ref().filter(|_| self.hop.is_none())
+    }
+
+    /// How long it is held where a viewer's would be held for `own`: shorter than the node waits that it comes from, so that
+    /// the answer is there in time.
+    pub fn hold(&self, own: Duration) -> Duration {
+        let told = self.hop.as_ref().and_then(|hop| hop.hold);
+        told.map_or(own, |told| own.min(told - told / HOLD_MARGIN))
+    }
+
+    /// Whose limits of single clients it counts against; None: another node has counted it.
+    pub fn counted_client(&self) -> Option<IpAddr> {
+        self.hop.is_none().then_some(self.client)
     }
 
     /// Nothing known yet.
@@ -85,6 +117,9 @@ impl RequestCtx {
             age_and_ttl: None,
             upstream: None,
             attempts: 0,
+            hop: None,
+            behind: false,
+            is_health_check: false,
         }
     }
 }

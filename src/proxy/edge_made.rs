@@ -6,7 +6,6 @@
 //! announces either in its playlists does it itself, and gets the directives.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +34,7 @@ use crate::outcome::Outcome;
 use crate::playlists::{self, MadeHere, Playlist, Playlists};
 use crate::site::{Asked, Site};
 use crate::store::{Object, Store};
+use crate::tier::Hop;
 
 /// The directive that asks for a delta update.
 const SKIP: &str = "_HLS_skip=";
@@ -138,7 +138,7 @@ impl Edge {
         let asked = asked(header, ctx);
         let plain = directed.query(asked.query, None);
         let plain = Asked { query: plain.as_deref(), ..asked };
-        let wanted = self.wanted(header, site, plain);
+        let wanted = self.wanted((header, ctx), site, plain);
         let (mut found, mut held) = (None, Held::NotAtAll);
         let mut known = self.made_here(site, &plain);
         if known.is_none() {
@@ -168,9 +168,8 @@ impl Edge {
                 return Ok(Ok(instead));
             }
             let may_wait = !wanted.directives.only_if_cached;
-            let ask = || self.ask(site, &plain, &playlist);
-            held =
-                self.hold_here(session, (ctx.client, site.place), (&playlist, reload, may_wait), ask).await;
+            let ask = || self.ask(&wanted, &playlist);
+            held = self.hold_here(session, (ctx, site.place), (&playlist, reload, may_wait), ask).await;
             match held {
                 Held::Gone(gone) => return Err(gone),
                 Held::Refused(refused) => return Ok(Err(refused)),
@@ -183,14 +182,14 @@ impl Edge {
         let asked = Asked { query: query.as_deref(), ..asked };
         let mut found = match found.filter(|_| asked.query == plain.query) {
             Some(found) => found,
-            None => match self.find(&self.wanted(header, site, asked)).await {
+            None => match self.find(&self.wanted((header, ctx), site, asked)).await {
                 Ok(found) => found,
                 Err(missed) => return Ok(Err(refused_by(missed))),
             },
         };
         if matches!(held, Held::Until) && is_left_behind(&found.object, &playlist) {
-            self.ask(site, &plain, &playlist)().await;
-            match self.find(&self.wanted(header, site, asked)).await {
+            self.ask(&wanted, &playlist)().await;
+            match self.find(&self.wanted((header, ctx), site, asked)).await {
                 Ok(other) => found = other,
                 Err(missed) => return Ok(Err(refused_by(missed))),
             }
@@ -213,7 +212,7 @@ impl Edge {
     async fn hold_here(
         &self,
         session: &mut Session,
-        (client, place): (IpAddr, usize),
+        (ctx, place): (&RequestCtx, usize),
         (playlist, reload, may_wait): (&Arc<Playlist>, Reload, bool),
         ask: impl FnOnce() -> Ask,
     ) -> Held {
@@ -236,7 +235,7 @@ impl Edge {
         if bounds::is_beyond(&latest.facts, known_for, reload) {
             return Held::Refused(reload::beyond());
         }
-        let _parked = match self.park(client, place) {
+        let _parked = match self.park(ctx, place) {
             Ok(parked) => parked,
             Err(refused) => return Held::Refused(refused),
         };
@@ -257,7 +256,7 @@ impl Edge {
         tokio::select! {
             () = grown => Held::Until,
             gone = reload::client_gone(session) => Held::Gone(gone),
-            () = tokio::time::sleep(playlists::hold(Some(&*latest))) => {
+            () = tokio::time::sleep(ctx.hold(playlists::hold(Some(&*latest)))) => {
                 self.observer.metrics.late_hold(Some(place));
                 Held::TooLong
             }
@@ -274,7 +273,8 @@ impl Edge {
 
     /// What asks the origin for a playlist as the request does that is the first to be held for it: by the rules and the
     /// key of every request, to confirm or replace what is held. It outlives the request.
-    fn ask(&self, site: &Arc<Site>, plain: &Asked<'_>, playlist: &Arc<Playlist>) -> Ask {
+    fn ask(&self, wanted: &Wanted<'_>, playlist: &Arc<Playlist>) -> Ask {
+        let (site, plain) = (wanted.site, &wanted.asked);
         let asker = Arc::new(Asker {
             coalescer: Arc::clone(&self.coalescer),
             playlists: Arc::clone(self.sites.playlists()),
@@ -289,6 +289,8 @@ impl Edge {
             headers: plain.headers.clone(),
             claims: plain.claims.clone(),
             held: plain.held.clone(),
+            host: wanted.host.to_owned(),
+            hop: wanted.hop.cloned(),
         });
         Box::new(move || {
             let asker = Arc::clone(&asker);
@@ -312,6 +314,8 @@ struct Asker {
     headers: HeaderMap,
     claims: Claims,
     held: rules::Held,
+    host: String,
+    hop: Option<Arc<Hop>>,
 }
 
 impl Asker {
@@ -333,6 +337,8 @@ impl Asker {
             holds: false,
             now: self.clock.now(),
             wait: self.wait,
+            host: &self.host,
+            hop: self.hop.as_ref(),
         };
         let found = match lookup::fresh(self.store, &wanted) {
             Err(NotFresh::Place(place)) => {

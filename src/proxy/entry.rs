@@ -41,7 +41,7 @@ pub(crate) fn authority(header: &RequestHeader) -> Result<&str, Refusal> {
     std::str::from_utf8(authority).ok().filter(|text| is_authority(text)).ok_or(Refusal::HostForm)
 }
 
-/// Brings a request's target into its normal form. Gives the length of the token's leading segment, which stands before
+/// Brings a request's target into its normal form; `has_token` says that it may have one in its path. Gives the length of the token's leading segment, which stands before
 /// it as it was sent, and the target as it was sent, where it has changed.
 ///
 /// # Errors
@@ -50,6 +50,7 @@ pub(crate) fn normalise(
     header: &mut RequestHeader,
     site: &Site,
     bytes_max: usize,
+    has_token: bool,
 ) -> Result<(usize, Option<Sent>), Refusal> {
     let absolute = absolute(header)?;
     let raw = absolute.map_or(header.raw_path(), |(_, rest)| rest);
@@ -58,7 +59,8 @@ pub(crate) fn normalise(
         Some((path, query)) => (path, Some(query)),
         None => (&*text, None),
     };
-    let normal = site.normal(path, query).map_err(|target::NotATarget| Refusal::TargetEncoding)?;
+    let normal = if has_token { site.normal(path, query) } else { site.normal_without_token(path, query) };
+    let normal = normal.map_err(|target::NotATarget| Refusal::TargetEncoding)?;
     let prefix = normal.token.len();
     let same = absolute.is_none()
         && header.raw_path_is_utf8()

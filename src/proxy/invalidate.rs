@@ -15,7 +15,6 @@ use crate::cache::validation::{HeadUpdate, head_updates};
 use crate::key::reference;
 use crate::key::variant::{variance, with_variant_key};
 use crate::site::{Asked, Site};
-use crate::store::Store;
 use crate::store::purges::{PurgeMode, PurgeTarget};
 
 /// `Cache-Group-Invalidation` (RFC 9875 section 3).
@@ -70,12 +69,13 @@ async fn invalidate_target(edge: &Edge, site: &Site, asked: &Asked<'_>) {
     }
     let targets = site.targets(asked.path, asked.query).unwrap_or_default();
     let named = |target| PurgeTarget::Url { site: site.name.clone(), target };
-    purge(edge.store, targets.into_iter().map(named)).await;
+    purge(edge, targets.into_iter().map(named)).await;
 }
 
 /// Purges hard, at once for all requests from now on, and gives the disks some time to note it.
-async fn purge(store: &Store, targets: impl Iterator<Item = PurgeTarget>) {
-    let noting: Vec<_> = targets.map(|target| store.purge(&target, PurgeMode::Hard)).collect();
+async fn purge(edge: &Edge, targets: impl Iterator<Item = PurgeTarget>) {
+    edge.coalescer.begin_own_purge();
+    let noting: Vec<_> = targets.map(|target| edge.store.purge(&target, PurgeMode::Hard)).collect();
     // A task of its own: it ends even if the client leaves.
     let noting = tokio::spawn(async move {
         for noted in noting {
@@ -111,7 +111,7 @@ fn compare_head(edge: &Edge, site: &Site, asked: &Asked<'_>, header: &ResponseHe
 async fn invalidate_groups(edge: &Edge, site: &Site, header: &ResponseHeader) {
     let Some(groups) = tags::groups(&header.headers, &CACHE_GROUP_INVALIDATION) else { return };
     let named = |tag| PurgeTarget::Tag { site: Some(site.name.clone()), tag };
-    purge(edge.store, groups.into_iter().take(GROUPS_MAX).map(named)).await;
+    purge(edge, groups.into_iter().take(GROUPS_MAX).map(named)).await;
 }
 
 /// What references in an answer are relative to, and which of them name the same origin.

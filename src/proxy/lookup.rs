@@ -10,7 +10,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::cache::{RequestDirectives, Standing, standing};
-use crate::coalesce::{Coalescer, Extent, Failure, Job, Joined, State, Ticket};
+use crate::coalesce::{Coalescer, Extent, Failure, Job, Joined, Lane, State, Ticket};
 use crate::deliver::fields::{Forward, Told};
 use crate::deliver::plan::Plan;
 use crate::deliver::range;
@@ -22,6 +22,8 @@ use crate::outcome::Outcome;
 use crate::site::{Asked, Site};
 use crate::store::content::slice_of;
 use crate::store::{Content, Object, Store, Variants};
+use crate::tier::loops::{self, Passed};
+use crate::tier::{Hop, Names, Role};
 
 /// Markers that a request follows, at most, until its answer is taken as it comes: more of them means an origin that
 /// varies each time by something else.
@@ -48,6 +50,10 @@ pub(super) struct Wanted<'a> {
     pub wait: Duration,
     /// Whether the request waits for a playlist to grow: what is stale has not.
     pub holds: bool,
+    /// The host asked for, without its port.
+    pub host: &'a str,
+    /// The node that it comes from, if it does.
+    pub hop: Option<&'a Arc<Hop>>,
 }
 
 /// The object that answers, and how it was come by.
@@ -113,6 +119,12 @@ pub(super) enum Missed {
     Unkeyable,
 }
 
+/// A host as it is sent to nodes of the next tier: in lower case, without its port.
+pub(super) fn host_sent(host: &str) -> Arc<str> {
+    let host = host.to_ascii_lowercase();
+    if host.contains(':') { format!("[{host}]").into() } else { host.into() }
+}
+
 impl Wanted<'_> {
     /// Which bytes a fetch of it begins with.
     fn extent(&self) -> Extent {
@@ -137,11 +149,26 @@ impl Wanted<'_> {
         Cow::Owned(fields)
     }
 
-    fn is_authorized(&self) -> bool {
-        self.asked.headers.contains_key(AUTHORIZATION)
+    /// The networks that it has passed, as it says.
+    fn passed(&self) -> Option<Passed> {
+        loops::received(self.asked.headers, self.hop.map_or(0, |hop| hop.nodes))
     }
 
-    fn job(&self, coalescer: &Coalescer, place: &Place, last_try: bool) -> Job {
+    /// Which requests it may share a fetch with. What is for this request alone is fetched from the origin.
+    fn lane(&self, coalescer: &Coalescer, key: &Key) -> Lane {
+        let authorized = self.asked.headers.contains_key(AUTHORIZATION);
+        let alone = self.is_from_peer() || authorized || self.directives.no_store;
+        let relayed = !alone && coalescer.is_others(key, self.asked.kind);
+        Lane::new(authorized, self.passed().as_ref(), relayed)
+    }
+
+    /// Whether another node of the tier asks: no third one is asked.
+    pub(super) fn is_from_peer(&self) -> bool {
+        self.hop.is_some_and(|hop| hop.role == Role::Peer)
+    }
+
+    /// The fetch of it, and whether it goes by another node.
+    fn job(&self, coalescer: &Coalescer, place: &Place, last_try: bool, relayed: bool) -> Job {
         let names: Option<Arc<[HeaderName]>> = match &place.marker {
             Some(marker) => Some(marker.names.to_vec().into()),
             None if place.held.is_none() => coalescer.varied(&self.site.name, self.asked.kind),
@@ -149,6 +176,7 @@ impl Wanted<'_> {
         };
         let keyed: Arc<[HeaderName]> = self.site.keyed_fields(&self.asked).into();
         let names = names.unwrap_or_default();
+        let claims = self.site.keyed_claims(&self.asked);
         let open: Vec<HeaderName> = names.iter().filter(|name| !keyed.contains(name)).cloned().collect();
         Job {
             site: Arc::clone(self.site),
@@ -173,6 +201,13 @@ impl Wanted<'_> {
             wishes: self.directives,
             last_try,
             ahead: None,
+            // A node that is not told all that the key is made of would ask the origin for something else.
+            relayed: relayed && claims.as_ref().is_none_or(Hop::has_room_for),
+            host: (!self.host.is_empty()).then(|| host_sent(self.host)),
+            hop: self.hop.cloned(),
+            conditions: self.site.conditions(&self.asked).map(Arc::new),
+            claims: claims.map(Arc::new),
+            cdn_loop: self.passed(),
         }
     }
 
@@ -223,6 +258,13 @@ pub(super) fn held_whole(object: &Object, plan: &Plan, method: &Method) -> Optio
     let body = Content::Sliced(sliced.held_only());
     let same = || Object::new(object.key.clone(), object.kind, object.header.clone(), object.lifetime, body);
     is_held.then(|| Arc::new(same()))
+}
+
+/// The same object for another node of the tier: no third one is asked for what is missing of it.
+pub(super) fn direct(object: Arc<Object>) -> Arc<Object> {
+    let Some(sliced) = object.body.as_sliced().and_then(|sliced| sliced.direct()) else { return object };
+    let Object { key, kind, header, lifetime, .. } = &*object;
+    Arc::new(Object::new(key.clone(), *kind, header.clone(), *lifetime, Content::Sliced(sliced)))
 }
 
 /// Why there is no fresh hit.
@@ -330,7 +372,8 @@ pub(super) fn refresh(coalescer: &Arc<Coalescer>, wanted: &Wanted<'_>) {
     let key = wanted.site.with_key(&wanted.asked, |hash, text| Key { hash, text: text.into() });
     if let Ok(key) = key {
         let place = Place { key, held: None, marker: None };
-        coalescer.refresh(&place.key, wanted.is_authorized(), || wanted.job(coalescer, &place, false));
+        let lane = wanted.lane(coalescer, &place.key);
+        coalescer.refresh(&place.key, lane, || wanted.job(coalescer, &place, false, lane.relayed));
     }
 }
 
@@ -342,7 +385,8 @@ async fn look(
     way: &mut Way,
 ) -> Result<Step, Missed> {
     let Place { key, held, marker } = place;
-    let job = || wanted.job(coalescer, place, false);
+    let lane = wanted.lane(coalescer, key);
+    let job = || wanted.job(coalescer, place, false, lane.relayed);
     way.forward.get_or_insert(match (held, marker) {
         (Some(held), _) if held.lifetime.is_fresh(wanted.now) => Forward::Request,
         (Some(_), _) => Forward::Stale,
@@ -351,7 +395,7 @@ async fn look(
     });
     if let Some(object) = held.clone().filter(|held| wanted.may_bridge(held)) {
         if !wanted.directives.only_if_cached {
-            coalescer.refresh(key, wanted.is_authorized(), job);
+            coalescer.refresh(key, lane, job);
         }
         return Ok(Step::Found(Found { outcome: Outcome::HitStale, ..Found::hit(object) }));
     }
@@ -366,7 +410,7 @@ async fn look(
     let began = Instant::now();
     let mut overtaken = 0;
     let (ticket, state) = loop {
-        let ticket = match coalescer.join(key, wanted.is_authorized(), held.as_ref(), job) {
+        let ticket = match coalescer.join(key, lane, held.as_ref(), job) {
             Joined::Flight(ticket) => ticket,
             Joined::Landed(object) if object.variants.is_some() => return Ok(Step::Varies(object, None)),
             Joined::Landed(object) => {
@@ -475,12 +519,12 @@ async fn alone(
     way: &mut Way,
 ) -> Result<Found, Missed> {
     way.started = true;
-    let ticket = coalescer.fetch_alone(place.key.clone(), wanted.job(coalescer, place, way.last_try));
+    let ticket = coalescer.fetch_alone(place.key.clone(), wanted.job(coalescer, place, way.last_try, false));
     match ticket.answer(None).await {
         // It did not vary when it was asked for first.
         Some(State::Varies(_)) if !way.last_try => {
             way.last_try = true;
-            let ticket = coalescer.fetch_alone(place.key.clone(), wanted.job(coalescer, place, true));
+            let ticket = coalescer.fetch_alone(place.key.clone(), wanted.job(coalescer, place, true, false));
             let state = ticket.answer(None).await.ok_or(Missed::INTERNAL)?;
             ended(wanted, place, way, state, ticket)
         }
@@ -491,7 +535,7 @@ async fn alone(
 
 /// What the disk holds, for a client that does not want the origin to be asked.
 async fn held_only(coalescer: &Arc<Coalescer>, wanted: &Wanted<'_>, place: &Place) -> Result<Step, Missed> {
-    let ticket = coalescer.fetch_alone(place.key.clone(), wanted.job(coalescer, place, false));
+    let ticket = coalescer.fetch_alone(place.key.clone(), wanted.job(coalescer, place, false, false));
     match ticket.answer(None).await {
         Some(State::Varies(marker)) => Ok(Step::Varies(marker, Some(ticket))),
         Some(State::Recalled(object))
@@ -537,9 +581,10 @@ impl Found {
     }
 
     /// What its answer says of how it came about.
-    pub(super) fn told(&self, now: SystemTime, with_key: bool) -> Told<'_> {
+    pub(super) fn told<'t>(&'t self, names: &'t Names, now: SystemTime, with_key: bool) -> Told<'t> {
         let lifetime = &self.object.lifetime;
         Told {
+            names,
             outcome: self.outcome,
             forward: self.forward,
             status: match self.outcome {

@@ -33,7 +33,7 @@ pub struct Parking {
 #[derive(Debug)]
 pub(super) struct Parked<'a> {
     parking: &'a Parking,
-    client: IpAddr,
+    client: Option<IpAddr>,
     gauge: &'a IntGauge,
 }
 
@@ -67,22 +67,28 @@ impl Parking {
         }
     }
 
-    /// Takes a place for a request of this client, shown in `gauge`.
+    /// Takes a place for a request of this client, shown in `gauge`. None: it counts among all alone.
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn park<'a>(&'a self, client: IpAddr, gauge: &'a IntGauge) -> Result<Parked<'a>, Full> {
-        let client = network_of(client);
+    pub(super) fn park<'a>(
+        &'a self,
+        client: impl Into<Option<IpAddr>>,
+        gauge: &'a IntGauge,
+    ) -> Result<Parked<'a>, Full> {
+        let client = client.into().map(network_of);
         let room = |taken: usize| (taken < self.all_max).then_some(taken + 1);
         self.all.fetch_update(Ordering::AcqRel, Ordering::Acquire, room).map_err(|_| Full::All)?;
-        let mut clients = self.shard(client).lock();
-        let taken = clients.entry(client).or_default();
-        if *taken >= self.client_max {
-            drop(clients);
-            self.all.fetch_sub(1, Ordering::AcqRel);
-            return Err(Full::Client);
+        if let Some(client) = client {
+            let mut clients = self.shard(client).lock();
+            let taken = clients.entry(client).or_default();
+            if *taken >= self.client_max {
+                drop(clients);
+                self.all.fetch_sub(1, Ordering::AcqRel);
+                return Err(Full::Client);
+            }
+            *taken += 1;
         }
-        *taken += 1;
         gauge.inc();
         Ok(Parked { parking: self, client, gauge })
     }
@@ -99,7 +105,9 @@ impl Parking {
 
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut place) = self.parking.shard(self.client).lock().entry(self.client) {
+        if let Some(client) = self.client
+            && let Entry::Occupied(mut place) = self.parking.shard(client).lock().entry(client)
+        {
             *place.get_mut() -= 1;
             if *place.get() == 0 {
                 place.remove();

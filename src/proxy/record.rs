@@ -71,6 +71,7 @@ pub(super) fn record(observer: &Observer, session: &Session, error: Option<&Erro
         cmcd: cmcd.as_deref(),
         user_agent: text(USER_AGENT),
         tls_fingerprint: ja4(session).filter(|_| observer.tls_fingerprints).map(Ja4::as_str),
+        hop: ctx.hop.as_ref().map(|hop| &*hop.name),
         aborted: error.is_some(),
         started: ctx.started,
     };

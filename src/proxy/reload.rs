@@ -8,7 +8,6 @@
 
 pub(super) mod bounds;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,24 +125,29 @@ impl Edge {
     ) -> pingora::Result<Answer> {
         let header = session.req_header();
         let asked = Asked { query: query.or(header.uri.query()), ..asked(header, ctx) };
-        match self.begin(header, site, asked).await {
+        match self.begin((header, ctx), site, asked).await {
             Begun::Ended(answer) => Ok(answer),
             Begun::Waits(waiting) => self.hold(session, ctx, (site, query), waiting).await,
         }
     }
 
     /// What can be said at once.
-    async fn begin(&self, header: &RequestHeader, site: &Arc<Site>, asked: Asked<'_>) -> Begun {
+    async fn begin(
+        &self,
+        (header, ctx): (&RequestHeader, &RequestCtx),
+        site: &Arc<Site>,
+        asked: Asked<'_>,
+    ) -> Begun {
         let playlist = site.with_key(&asked, |_, text| self.sites.playlists().get(text)).ok().flatten();
         let latest = playlist.as_ref().and_then(|playlist| playlist.latest());
         if latest.as_ref().is_some_and(|latest| latest.facts.ended) {
-            return Begun::Ended(self.ended(header, site, asked, playlist.as_deref()).await);
+            return Begun::Ended(self.ended((header, ctx), site, asked, playlist.as_deref()).await);
         }
         let directives = match Directives::of(asked.query) {
             Ok(directives) => directives,
             Err(error) => return Begun::Ended(Err(misunderstood(error))),
         };
-        let wanted = self.wanted(header, site, asked);
+        let wanted = self.wanted((header, ctx), site, asked);
         let Some(reload) = directives.reload else {
             return Begun::Ended(self.find(&wanted).await.map_err(refused_by));
         };
@@ -176,7 +180,7 @@ impl Edge {
             shares: !directives.other,
             playlist,
             place,
-            hold: playlists::hold(latest.as_deref()),
+            hold: ctx.hold(playlists::hold(latest.as_deref())),
             late: rule.map(|(_, rule)| rule.low_latency.late).unwrap_or_default(),
         })
     }
@@ -184,7 +188,7 @@ impl Edge {
     /// Answers a request for a playlist that has ended: directives mean nothing there.
     async fn ended(
         &self,
-        header: &RequestHeader,
+        header: (&RequestHeader, &RequestCtx),
         site: &Arc<Site>,
         asked: Asked<'_>,
         playlist: Option<&Playlist>,
@@ -228,7 +232,7 @@ impl Edge {
         waiting: Waiting,
     ) -> pingora::Result<Answer> {
         let metrics = &self.observer.metrics;
-        let _parked = match self.park(ctx.client, site.place) {
+        let _parked = match self.park(ctx, site.place) {
             Ok(parked) => parked,
             Err(refused) => return Ok(Err(refused)),
         };
@@ -242,7 +246,7 @@ impl Edge {
         let header = session.req_header().clone();
         let ended = {
             let asked = Asked { query: query.or(header.uri.query()), ..asked(&header, ctx) };
-            let wanted = self.wanted(&header, site, asked);
+            let wanted = self.wanted((&header, ctx), site, asked);
             // The deadline is the one below, whoever has started the fetch.
             let wanted = Wanted { holds: true, wait: hold * 2, ..wanted };
             tokio::select! {
@@ -288,9 +292,9 @@ impl Edge {
     ///
     /// # Errors
     /// The answer to one of too many.
-    pub(super) fn park(&self, client: IpAddr, place: usize) -> Result<Parked<'_>, Refused> {
+    pub(super) fn park(&self, ctx: &RequestCtx, place: usize) -> Result<Parked<'_>, Refused> {
         let metrics = &self.observer.metrics;
-        self.parking.park(client, metrics.parked(Some(place))).map_err(|full| {
+        self.parking.park(ctx.counted_client(), metrics.parked(Some(place))).map_err(|full| {
             metrics.parking_refused(Some(place), full.as_str());
             refused(503, full.as_str(), Outcome::Error)
         })

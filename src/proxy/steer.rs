@@ -23,6 +23,7 @@ use crate::observe::cmcd::Cmcd;
 use crate::outcome::Outcome;
 use crate::site::Site;
 use crate::steering::{Standing, Steering, SteeringSeries, reports};
+use crate::tier::Names;
 
 /// What steering needs to know of the node, and where it counts.
 pub struct Steerer {
@@ -48,10 +49,7 @@ impl Edge {
         }
         let query = request.uri.query();
         let series = self.steerer.series.get(site.place).and_then(Option::as_ref);
-        let standing = Standing {
-            ready: (self.steerer.ready)(),
-            has_origin: site.origin.servers_health().any(|(_, healthy)| healthy),
-        };
+        let standing = Standing { ready: (self.steerer.ready)(), has_origin: site.origin.is_available() };
         let order = steering.order(standing, player(session, ctx, steering));
         if let Some(series) = series.filter(|_| request.method == Method::GET) {
             order.first().iter().for_each(|place| series.given(**place));
@@ -63,8 +61,8 @@ impl Edge {
         }
         let reload_uri = steering.reload_uri(standing, query);
         let body = Bytes::from(steering.manifest(&order, reload_uri.as_deref()));
-        let mut header = header(&body);
-        if let Some(cors) = &site.cors {
+        let mut header = header(&body, &self.identity.names);
+        if let Some(cors) = ctx.cors(site) {
             fields::share(&mut header, cors.headers(&request.headers));
         }
         fields::append_all(&mut header, &ctx.fields);
@@ -102,13 +100,13 @@ fn player(session: &Session, ctx: &RequestCtx, steering: &Steering) -> u64 {
     steering.player(&[b"client", ctx.client.to_canonical().to_string().as_bytes(), agent])
 }
 
-fn header(body: &Bytes) -> ResponseHeader {
+fn header(body: &Bytes, names: &Names) -> ResponseHeader {
     let (mut parts, ()) = http::Response::new(()).into_parts();
     parts.status = StatusCode::OK;
     let mut header = ResponseHeader::from(parts);
     fields::set(&mut header, CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields::set(&mut header, CONTENT_LENGTH, HeaderValue::from(body.len()));
     fields::set(&mut header, X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    fields::set(&mut header, VIA, HeaderValue::from_static("1.1 forebay"));
+    fields::set(&mut header, VIA, names.via.clone());
     header
 }

@@ -41,14 +41,6 @@ impl Way<'_> {
     }
 }
 
-/// The word for a mode.
-pub const fn mode_word(mode: PurgeMode) -> &'static str {
-    match mode {
-        PurgeMode::Soft => "soft",
-        PurgeMode::Hard => "hard",
-    }
-}
-
 /// Logs a purge that is in force; `noted` is its generation, or why a disk could not note it.
 pub(super) fn purged(asker: &Asker<'_>, target: &PurgeTarget, mode: PurgeMode, noted: Result<u64, &str>) {
     let result = if noted.is_ok() { "purged" } else { "purged_not_noted" };
@@ -60,9 +52,37 @@ pub(super) fn counted(asker: &Asker<'_>, target: &PurgeTarget, mode: PurgeMode) 
     line(asker, "dry_run", Some((target, mode, true)), None, None, None);
 }
 
+/// Logs an order that has been carried out before, by its `id`.
+pub(super) fn repeated(asker: &Asker<'_>) {
+    line(asker, "repeated", None, None, None, None);
+}
+
 /// Logs a purge that was refused, with the word of the reason.
 pub fn refused(asker: &Asker<'_>, word: &str) {
     line(asker, "refused", None, None, Some(word), None);
+}
+
+/// Logs what became of passing a purge on to the place of this name.
+pub(super) fn passed_on(
+    to: &str,
+    id: &str,
+    (target, mode): (&PurgeTarget, PurgeMode),
+    result: &str,
+    failure: Option<&str>,
+) {
+    let (site, named) = target.named();
+    tracing::info!(
+        target: AUDIT,
+        result,
+        to,
+        id,
+        what = target.scope(),
+        site,
+        named,
+        mode = mode.as_str(),
+        failure,
+        "purge passed on"
+    );
 }
 
 fn line(
@@ -78,7 +98,7 @@ fn line(
         Way::Hook(key) => (key, None),
         Way::Method(client) => (None, Some(tracing::field::display(client))),
     };
-    let (what, site, named) = purge.map_or((None, None, None), |(target, ..)| shown(target));
+    let (site, named) = purge.map_or((None, None), |(target, ..)| target.named());
     tracing::info!(
         target: AUDIT,
         result,
@@ -86,25 +106,14 @@ fn line(
         key,
         client,
         peer = asker.peer.map(tracing::field::display),
-        what,
+        what = purge.map(|(target, ..)| target.scope()),
         site,
         named,
-        mode = purge.map(|(_, mode, _)| mode_word(mode)),
+        mode = purge.map(|(_, mode, _)| mode.as_str()),
         dry_run = purge.map(|(_, _, dry_run)| dry_run),
         generation,
         reason,
         disk_error,
         "purge"
     );
-}
-
-/// What is purged: the field that names it, the site, and the text.
-fn shown(target: &PurgeTarget) -> (Option<&'static str>, Option<&str>, Option<&str>) {
-    match target {
-        PurgeTarget::Url { site, target } => (Some("url"), Some(site), Some(target)),
-        PurgeTarget::Prefix { site, path } => (Some("prefix"), Some(site), Some(path)),
-        PurgeTarget::Tag { site, tag } => (Some("tag"), site.as_deref(), Some(tag)),
-        PurgeTarget::Site(site) => (Some("site"), Some(site), None),
-        PurgeTarget::Everything => (Some("everything"), None, None),
-    }
 }

@@ -5,11 +5,14 @@
 //! refusal, since a purge that does less than was meant is found out too late.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::Refusal;
+use crate::config::units;
+use crate::fleet::nodes::WAIT_MAX;
 use crate::store::purges::PurgeMode;
 
 /// URLs or tags that one request may name.
@@ -19,7 +22,10 @@ pub const NAMES_MAX: usize = 256;
 pub const TAG_BYTES_MAX: usize = 1024;
 
 /// Every field, for messages.
-const FIELDS: &str = "url, prefix, tag, site, everything, mode and dry_run";
+const FIELDS: &str = "url, prefix, tag, site, everything, mode, dry_run, id and wait";
+
+/// Bytes of an `id`.
+pub const ID_BYTES_MAX: usize = 200;
 
 /// A purge that was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +36,10 @@ pub struct Order {
     pub mode: PurgeMode,
     /// `dry_run`: only tell what would be purged.
     pub dry_run: bool,
+    /// `id`, or the field `Idempotency-Key`: an order that comes again with the same one is not carried out again.
+    pub id: Option<String>,
+    /// `wait`: how long to wait until all nodes of the fleet have applied it.
+    pub wait: Option<Duration>,
 }
 
 /// What a purge names, as written.
@@ -60,7 +70,7 @@ pub enum Named {
 /// Reads a request's body.
 ///
 /// # Errors
-/// A [`Refusal`] with the word `body`, `field`, `target`, `too_many`, `tag` or `mode`.
+/// A [`Refusal`] with the word `body`, `field`, `target`, `too_many`, `tag`, `mode`, `id` or `wait`.
 pub fn read(body: &[u8]) -> Result<Order, Refusal> {
     let members: Members = serde_json::from_slice(body).map_err(|error| {
         let example = "{\"url\": \"https://live.example.com/index.m3u8\"}";
@@ -74,6 +84,21 @@ pub fn read(body: &[u8]) -> Result<Order, Refusal> {
         fields.take(&name, value)?;
     }
     fields.order()
+}
+
+/// Takes the field `Idempotency-Key` of a request into an order: text, in quotation marks or without.
+///
+/// # Errors
+/// A [`Refusal`] with the word `id`, also where the order has another one.
+pub fn take_key(order: &mut Order, key: &[u8]) -> Result<(), Refusal> {
+    let text = std::str::from_utf8(key).unwrap_or_default().trim();
+    let bare = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let key = id("Idempotency-Key", Value::from(bare))?;
+    if order.id.as_ref().is_some_and(|id| *id != key) {
+        return Err(refusal("id", "id: is another one than Idempotency-Key; send one of them"));
+    }
+    order.id = Some(key);
+    Ok(())
 }
 
 /// A refusal with this word.
@@ -91,6 +116,8 @@ struct Fields {
     everything: bool,
     mode: PurgeMode,
     dry_run: bool,
+    id: Option<String>,
+    wait: Option<Duration>,
 }
 
 impl Fields {
@@ -103,6 +130,8 @@ impl Fields {
             "everything" => self.everything = everything(&value)?,
             "mode" => self.mode = mode(&value)?,
             "dry_run" => self.dry_run = boolean(name, &value)?,
+            "id" => self.id = Some(id(name, value)?),
+            "wait" => self.wait = Some(wait(&value)?),
             _ => {
                 let reason =
                     format!("\"{}\" is not a field here; those there are: {FIELDS}", name.escape_debug());
@@ -113,7 +142,7 @@ impl Fields {
     }
 
     fn order(self) -> Result<Order, Refusal> {
-        let Fields { url, prefix, tag, site, everything, mode, dry_run } = self;
+        let Fields { url, prefix, tag, site, everything, mode, dry_run, id, wait } = self;
         let named = match (url, prefix, tag, site, everything) {
             (Some(urls), None, None, None, false) => Named::Urls(urls),
             (None, Some(prefix), None, site, false) => Named::Prefix { prefix, site },
@@ -130,7 +159,7 @@ impl Fields {
                 return Err(refusal("target", reason));
             }
         };
-        Ok(Order { named, mode, dry_run })
+        Ok(Order { named, mode, dry_run, id, wait })
     }
 }
 
@@ -165,6 +194,27 @@ fn everything(value: &Value) -> Result<bool, Refusal> {
         return Ok(true);
     }
     Err(refusal("field", "everything: can be true and nothing else; write true, or leave it out"))
+}
+
+fn id(name: &str, value: Value) -> Result<String, Refusal> {
+    let is_id = |text: &str| {
+        (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match value {
+        Value::String(text) if is_id(&text) => Ok(text),
+        _ => {
+            let reason = format!("{name}: write 1 to {ID_BYTES_MAX} bytes of visible ASCII without spaces");
+            Err(refusal("id", reason))
+        }
+    }
+}
+
+fn wait(value: &Value) -> Result<Duration, Refusal> {
+    let read = value.as_str().and_then(|text| units::duration(text).ok());
+    read.filter(|wait| !wait.is_zero() && *wait <= WAIT_MAX).ok_or_else(|| {
+        let most = units::show_duration(WAIT_MAX);
+        refusal("wait", format!("wait: write a duration up to {most}, such as \"10s\""))
+    })
 }
 
 fn boolean(name: &str, value: &Value) -> Result<bool, Refusal> {
@@ -291,6 +341,12 @@ mod tests {
             (r#"{"everything": true, "dry_run": "yes"}"#, "field", "dry_run: must be true or false"),
             (r#"{"everything": true, "mode": "Hard"}"#, "mode", "\"Hard\" is not known"),
             (r#"{"everything": true, "mode": true}"#, "mode", "must be text"),
+            (r#"{"everything": true, "wait": 10}"#, "wait", "such as \"10s\""),
+            (r#"{"everything": true, "wait": "31s"}"#, "wait", "up to 30s"),
+            (r#"{"everything": true, "wait": "0s"}"#, "wait", "up to 30s"),
+            (r#"{"everything": true, "id": ""}"#, "id", "1 to 200 bytes"),
+            (r#"{"everything": true, "id": "a b"}"#, "id", "visible ASCII"),
+            (r#"{"everything": true, "id": 7}"#, "id", "visible ASCII"),
             (r#"{"tag": ["ok", "a b"]}"#, "tag", "tag[1]"),
             (r#"{"tag": "a,b"}"#, "tag", "commas"),
         ] {
@@ -298,6 +354,22 @@ mod tests {
             assert_eq!(found, word, "{body}: {reason}");
             assert!(reason.contains(part), "{body}: {reason}");
         }
+    }
+
+    #[test]
+    fn a_key_in_the_header_and_in_the_document_are_one() {
+        let body = br#"{"everything": true, "id": "k1", "wait": "10s"}"#;
+        let mut order = read(body).unwrap();
+        assert_eq!((order.id.as_deref(), order.wait), (Some("k1"), Some(Duration::from_secs(10))));
+        for key in ["k1", "\"k1\"", " k1 "] {
+            assert_eq!(take_key(&mut order, key.as_bytes()), Ok(()), "{key}");
+        }
+        for key in [&b"k2"[..], b"", b"\"\"", b"k1 k1", b"\xff", &[b'a'; ID_BYTES_MAX + 1]] {
+            assert_eq!(take_key(&mut order, key).unwrap_err().word, "id", "{key:?}");
+        }
+        let mut order = read(br#"{"everything": true}"#).unwrap();
+        take_key(&mut order, b"\"k2\"").unwrap();
+        assert_eq!(order.id.as_deref(), Some("k2"));
     }
 
     #[test]

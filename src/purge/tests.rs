@@ -28,7 +28,7 @@ pub(crate) fn purger(sites: &str) -> Purger {
     let origins = Origins::new(&config.origins, &OriginFamilies::new(&registry).unwrap()).unwrap();
     let metrics = StoreMetrics::new(&registry).unwrap();
     let store = Store::new(16 << 20, 10, Accounts::default(), None, Duration::ZERO, metrics);
-    Purger::new(Arc::new(Sites::new(&config, &origins)), Box::leak(Box::new(store)), 200)
+    Purger::new(Arc::new(Sites::new(&config, &origins)), Box::leak(Box::new(store)), 200, None)
 }
 
 fn two_sites() -> Purger {
@@ -40,7 +40,7 @@ fn two_sites() -> Purger {
 
 /// The targets that an order comes to, as they are answered.
 async fn targets(purger: &Purger, order: Value) -> Value {
-    let answer = purger.run(&ADMIN, order.to_string().as_bytes()).await;
+    let answer = purger.run(&ADMIN, order.to_string().as_bytes(), None).await;
     assert_eq!(answer.status, 200, "{order}: {}", answer.body);
     let mut targets = answer.body["targets"].clone();
     for target in targets.as_array_mut().unwrap() {
@@ -128,7 +128,7 @@ async fn what_no_viewer_can_ask_for_is_refused_with_the_field_and_the_remedy() {
         (json!({ "tag": "a", "site": "typo.example" }), "site", "\"live.example.com\""),
         (json!({ "site": "typo.example" }), "site", "typo.example"),
     ] {
-        let answer = purger.run(&ADMIN, order.to_string().as_bytes()).await;
+        let answer = purger.run(&ADMIN, order.to_string().as_bytes(), None).await;
         assert_eq!((answer.status, &answer.body["reason"]), (400, &json!(word)), "{order}: {}", answer.body);
         assert!(answer.body["error"].as_str().unwrap().contains(part), "{order}: {}", answer.body);
     }
@@ -138,7 +138,7 @@ async fn what_no_viewer_can_ask_for_is_refused_with_the_field_and_the_remedy() {
 async fn a_dry_run_tells_how_many_objects_are_named_and_begins_no_generation() {
     let purger = two_sites();
     let before = purger.store.generation();
-    let answer = purger.run(&ADMIN, br#"{"everything": true, "dry_run": true, "mode": "hard"}"#).await;
+    let answer = purger.run(&ADMIN, br#"{"everything": true, "dry_run": true, "mode": "hard"}"#, None).await;
     let expected = json!({
         "status": "dry_run", "mode": "hard", "generation": before,
         "targets": [{ "everything": true, "objects_in_memory": 0 }],

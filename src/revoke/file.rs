@@ -5,16 +5,16 @@
 //! forgotten lets somebody in. At the start, and when most lines are history, the file is written anew with what still
 //! holds, under another name, and then renamed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::admission::revocation::{Identity, Kind, Record, Revocations};
+use crate::lines;
 
 /// The first line.
 const HEADER: &str = "forebay revocations 1";
@@ -176,24 +176,8 @@ fn read(path: &Path) -> Result<Vec<Record>, FileError> {
     Ok(records)
 }
 
-/// Writes a file under another name, and puts it in the place of what is there.
 fn write_anew(path: &Path, records: &[Arc<Record>]) -> io::Result<File> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    // It names subjects and sessions.
-    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    let mut file = BufWriter::new(open);
-    writeln!(file, "{HEADER}")?;
-    for record in records {
-        file.write_all(line(record).as_bytes())?;
-    }
-    let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
-    Ok(file)
+    lines::write_anew(path, HEADER, records.iter().map(|record| line(record)))
 }
 
 fn line(record: &Record) -> String {
@@ -208,18 +192,13 @@ fn line(record: &Record) -> String {
     };
     // Text and numbers always make JSON.
     let json = serde_json::to_string(&line).unwrap_or_default();
-    format!("{:016x} {json}\n", xxh3_64(json.as_bytes()))
+    lines::line(&json)
 }
 
 /// None: the line is damaged.
 fn record(line: &[u8]) -> Option<Record> {
-    let line = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
-    let (sum, json) = line.split_at_checked(16)?;
-    let json = json.strip_prefix(' ')?;
-    if u64::from_str_radix(sum, 16).ok()? != xxh3_64(json.as_bytes()) {
-        return None;
-    }
-    let line: Line<'_> = serde_json::from_str(json).ok()?;
+    let text = lines::text(std::str::from_utf8(line).ok()?.strip_suffix('\n')?)?;
+    let line: Line<'_> = serde_json::from_str(text).ok()?;
     let identity = Identity {
         kind: Kind::of(line.kind)?,
         value: line.value.into(),

@@ -14,6 +14,7 @@ use pingora_timeout::fast_timeout::fast_sleep;
 use prometheus::{IntCounter, IntGauge};
 use tokio::sync::watch;
 
+use super::proxy_protocol::ProxyProtocol;
 use super::zero_copy;
 use crate::observe::Metrics;
 use crate::proxy::HeaderArrival;
@@ -81,6 +82,8 @@ pub(super) struct Counted<A> {
     connections: Arc<Connections>,
     /// What plaintext connections are sent without a copy.
     arena: Option<Arc<Arena>>,
+    /// What takes the header that a load balancer puts before what plaintext connections say.
+    proxy: Option<Arc<ProxyProtocol>>,
 }
 
 impl<A> Clone for Counted<A> {
@@ -89,13 +92,19 @@ impl<A> Clone for Counted<A> {
             app: Arc::clone(&self.app),
             connections: Arc::clone(&self.connections),
             arena: self.arena.clone(),
+            proxy: self.proxy.clone(),
         }
     }
 }
 
 impl<A> Counted<A> {
-    pub(super) fn new(app: A, connections: Arc<Connections>, arena: Option<Arc<Arena>>) -> Counted<A> {
-        Counted { app: Arc::new(app), connections, arena }
+    pub(super) fn new(
+        app: A,
+        connections: Arc<Connections>,
+        arena: Option<Arc<Arena>>,
+        proxy: Option<Arc<ProxyProtocol>>,
+    ) -> Counted<A> {
+        Counted { app: Arc::new(app), connections, arena, proxy }
     }
 }
 
@@ -103,6 +112,11 @@ impl<A> Counted<A> {
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _open = self.connections.enter()?;
+        let stream = match &self.proxy {
+            // Boxed, so that connections do not carry the state of a wait.
+            Some(proxy) => Box::pin(proxy.receive(stream)).await?,
+            None => stream,
+        };
         let stream = match &self.arena {
             Some(arena) => zero_copy::wrap(stream, arena),
             None => stream,

@@ -62,6 +62,9 @@ pub trait SliceSource: std::fmt::Debug + Send + Sync {
 
     /// The same slices, for a reader for whom the origin is not asked.
     fn held_only(&self) -> Arc<dyn SliceSource>;
+
+    /// The same slices, fetched from the origin and from no other node; None: these are.
+    fn direct(&self) -> Option<Arc<dyn SliceSource>>;
 }
 
 /// The number of the slice that holds a byte.
@@ -196,6 +199,11 @@ impl Sliced {
     /// The same content, for a reader for whom the origin is not asked.
     pub fn held_only(&self) -> Arc<Sliced> {
         Sliced::new(self.version.clone(), self.source.held_only(), None)
+    }
+
+    /// The same content, fetched from the origin and from no other node; None: this is.
+    pub fn direct(&self) -> Option<Arc<Sliced>> {
+        Some(Sliced::new(self.version.clone(), self.source.direct()?, None))
     }
 
     /// Whether the slice that holds a byte is being fetched.

@@ -89,7 +89,7 @@ impl Lifetime {
     }
 
     /// When it ended, or will.
-    fn end(&self) -> SystemTime {
+    pub fn end(&self) -> SystemTime {
         self.purged.map_or(self.fresh_until, |at| at.min(self.fresh_until))
     }
 

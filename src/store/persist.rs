@@ -1,6 +1,7 @@
-//! What of an object goes to disk beside its body, and back: its header, kind and lifetime, as the `meta` of a record.
+//! What of an object goes to disk, or to other nodes, beside its body, and back: its header, kind and lifetime, as the `meta`
+//! of a record.
 //!
-//! The record's own format, checksums included, is the disk tier's; this module only turns an object into bytes and
+//! The record's own format, checksums included, is the disk tier's, or that of `fleet::share`; this module only turns an object into bytes and
 //! bytes into the parts of an object. Bytes that do not fit are no object, never a wrong one.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,16 +20,21 @@ const FORM: u8 = 6;
 
 /// What is kept of an object beside its key and body.
 #[derive(Debug)]
-pub(super) struct Meta {
-    pub(super) kind: Kind,
-    pub(super) header: ResponseHeader,
-    pub(super) lifetime: Lifetime,
-    pub(super) provenance: Provenance,
-    pub(super) purged_at: u64,
+pub struct Meta {
+    /// What it is.
+    pub kind: Kind,
+    /// Status and fields.
+    pub header: ResponseHeader,
+    /// How long it may be used.
+    pub lifetime: Lifetime,
+    /// What purges know it by.
+    pub provenance: Provenance,
+    /// The generation of the soft purge that ended its lifetime; 0: none has.
+    pub purged_at: u64,
     /// Of an object that is kept in slices.
-    pub(super) version: Option<Version>,
+    pub version: Option<Version>,
     /// Of a marker.
-    pub(super) variants: Option<Variants>,
+    pub variants: Option<Variants>,
 }
 
 /// [`Meta`] as it is written. Times are milliseconds, since 1970 or as a span.
@@ -60,7 +66,7 @@ struct Written<'a> {
 }
 
 /// The bytes that stand for an object's header, kind and lifetime; None: it has no such form.
-pub(super) fn encode(object: &Object) -> Option<Bytes> {
+pub fn encode(object: &Object) -> Option<Bytes> {
     let fields = &object.header.headers;
     let version = object.body.as_sliced().map(|sliced| sliced.version());
     let written = Written {
@@ -90,7 +96,7 @@ pub(super) fn encode(object: &Object) -> Option<Bytes> {
 }
 
 /// What such bytes stand for; None: nothing that can be used.
-pub(super) fn decode(bytes: &[u8]) -> Option<Meta> {
+pub fn decode(bytes: &[u8]) -> Option<Meta> {
     let written: Written<'_> = postcard::from_bytes(bytes).ok()?;
     if written.form != FORM {
         return None;

@@ -79,6 +79,17 @@ impl PurgeTarget {
             PurgeTarget::Everything => "everything",
         }
     }
+
+    /// The site that it is about, and what of it is named: the fields `site` and `named` of logs.
+    pub fn named(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            PurgeTarget::Url { site, target } => (Some(site), Some(target)),
+            PurgeTarget::Prefix { site, path } => (Some(site), Some(path)),
+            PurgeTarget::Tag { site, tag } => (site.as_deref(), Some(tag)),
+            PurgeTarget::Site(site) => (Some(site), None),
+            PurgeTarget::Everything => (None, None),
+        }
+    }
 }
 
 impl PurgeMode {

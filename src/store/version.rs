@@ -1,4 +1,4 @@
-//! The version of an object that is kept in slices: its length, and the validator that tells it from any other. Pure.
+//! The version of an object that comes in parts: its length, and the validator that tells it from any other. Pure.
 //!
 //! Decides which validators may join parts into a whole (RFC 9110 sections 8.8.1 and 13.1.5), and whether a part belongs
 //! to a version. Asking for parts is the fetch's affair.
@@ -33,20 +33,16 @@ impl Version {
     /// The version that an answer with these fields has, received at `now`, of a whole of `len` bytes. None: nothing in
     /// it tells versions apart, or its bytes are coded.
     pub fn of(headers: &HeaderMap, len: u64, now: SystemTime) -> Option<Version> {
-        if headers.contains_key(CONTENT_ENCODING) || len > SLICED_BYTES_MAX {
+        if len > SLICED_BYTES_MAX {
             return None;
         }
-        let tag = headers.get(ETAG).filter(|tag| tag.as_bytes().starts_with(b"\""));
-        let validator = tag.or_else(|| settled_date(headers, now))?.clone();
-        Some(Version { len, validator, epoch: 0 })
+        Some(Version { len, validator: joining_validator(headers, now)?, epoch: 0 })
     }
 
     /// Whether a part with these fields is of this version. An entity tag must be there. A date need not be, in an
     /// answer to `If-Range` (RFC 9110 section 15.3.7).
     pub fn has_part(&self, headers: &HeaderMap) -> bool {
-        let (name, may_be_absent) = if self.is_tag() { (ETAG, false) } else { (LAST_MODIFIED, true) };
-        !headers.contains_key(CONTENT_ENCODING)
-            && headers.get(name).map_or(may_be_absent, |found| *found == self.validator)
+        names_version(&self.validator, headers).unwrap_or(!is_tag(&self.validator))
     }
 
     /// The version of a new head, in place of the one with the version `held`: slices of the same version are met again
@@ -65,10 +61,30 @@ impl Version {
         hash.update(self.validator.as_bytes());
         hash.digest128()
     }
+}
 
-    fn is_tag(&self) -> bool {
-        self.validator.as_bytes().starts_with(b"\"")
+/// The validator by which parts of an answer with these fields, received at `now`, may be joined: a strong entity tag, or
+/// a date of modification that is past change. None: nothing in it tells versions apart, or its bytes are coded.
+pub fn joining_validator(headers: &HeaderMap, now: SystemTime) -> Option<HeaderValue> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return None;
     }
+    let tag = headers.get(ETAG).filter(|tag| is_tag(tag));
+    tag.or_else(|| settled_date(headers, now)).cloned()
+}
+
+/// Whether an answer with these fields is of the version with this validator. None: it does not say.
+pub fn names_version(validator: &HeaderValue, headers: &HeaderMap) -> Option<bool> {
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Some(false);
+    }
+    let name = if is_tag(validator) { ETAG } else { LAST_MODIFIED };
+    headers.get(name).map(|found| found == validator)
+}
+
+/// Whether a validator is a strong entity tag.
+fn is_tag(validator: &HeaderValue) -> bool {
+    validator.as_bytes().starts_with(b"\"")
 }
 
 /// An epoch where the system has no random numbers.

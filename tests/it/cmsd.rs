@@ -23,8 +23,9 @@ async fn node() -> (Origin, Edge) {
     let ended = format!("{LIVE}#EXT-X-ENDLIST\n");
     origin.on("/live/ended.m3u8", Answer::ok(ended).cache_control("max-age=60"));
     let edge = Setup::before(&origin)
-        .server("name = \"a.1\"\nh2c = true")
+        .server("h2c = true")
         .site("cors = { origins = [\"*\"] }")
+        .more("[fleet]\nname = \"a.1\"\n")
         .more(RULE)
         .start()
         .await;
@@ -192,8 +193,8 @@ async fn playlists_with_a_token_inside_tell_it_too() {
     origin.on("/live/index.m3u8", Answer::ok(LIVE));
     let policy = "[token.viewer]\nformat = \"edgeauth\"\ncarry = \"query\"\nkeys = [{ id = \"k\", secret_file = \"DIR/k.key\" }]\n";
     let edge = Setup::before(&origin)
-        .server("name = \"a.1\"")
         .site("token = \"viewer\"")
+        .more("[fleet]\nname = \"a.1\"\n")
         .more(RULE)
         .more(policy)
         .file("k.key", KEY_HEX)

@@ -8,16 +8,19 @@ use forebay::admission::replay::Digest;
 use forebay::admission::revocation::{Identity, Kind, Record, Revocations};
 use forebay::admission::streams::{Name, Stream};
 use forebay::config::Config;
-use forebay::fleet::{Away, Fleet, Keeper};
+use forebay::fleet::message::{Message, PurgeId};
+use forebay::fleet::{Away, Fleet, Joining, Keeper, Watermark};
+use forebay::store::{Accounts, PurgeMode, PurgeTarget, Store, StoreMetrics};
 
 use crate::support::redis::Redis;
 use crate::support::signing::now;
-use crate::support::wait::{eventually, within};
+use crate::support::wait::{DEADLINE, eventually, within};
 
 /// One node's part: what it knows, and its link.
 struct Member {
     known: Arc<Known>,
     fleet: Arc<Fleet>,
+    store: &'static Store,
 }
 
 struct Known(Revocations);
@@ -47,9 +50,19 @@ impl Member {
         let config = config(&redis.url(), timeout);
         let runtime = tokio::runtime::Handle::current();
         let registry = prometheus::Registry::new();
-        let fleet =
-            Fleet::start(&config.fleet.expect("a fleet"), Arc::clone(&known) as _, &registry, &runtime);
-        Member { known, fleet: fleet.expect("a fleet") }
+        let metrics = StoreMetrics::new(&registry).expect("metrics");
+        let store = Store::new(16 << 20, 10, Accounts::default(), None, Duration::ZERO, metrics);
+        let store: &'static Store = Box::leak(Box::new(store));
+        let joining = Joining {
+            name: None,
+            digest: config.digest.clone(),
+            tier: String::new(),
+            store,
+            has_disks: false,
+            keeper: Arc::clone(&known) as _,
+        };
+        let fleet = Fleet::start(&config.fleet.bus.expect("a bus"), joining, &registry, &runtime);
+        Member { known, fleet: fleet.expect("a fleet"), store }
     }
 
     async fn is_there(&self) {
@@ -58,6 +71,17 @@ impl Member {
 
     async fn is_away(&self) {
         eventually("the member to notice", || self.fleet.away().is_some()).await;
+    }
+
+    /// Purges here, and tells the others. Gives its place.
+    async fn purge(&self, site: &str) -> Watermark {
+        let target = PurgeTarget::Site(site.to_owned());
+        let (id, mode) = (PurgeId::random(), PurgeMode::Soft);
+        self.fleet.begin_purge(id);
+        self.store.purge(&target, mode).await.expect("no disks");
+        let node = self.fleet.name().to_owned();
+        Arc::clone(&self.fleet).tell_purge(Message { id, node, mode, targets: vec![target] }).await;
+        self.fleet.follow_purge(id, None).await.at.expect("Redis is there")
     }
 
     /// Revokes here, and tells the others.
@@ -86,7 +110,7 @@ impl Member {
 
 fn config(url: &str, timeout: &str) -> Config {
     let text = format!(
-        "[server]\nhttp = ['127.0.0.1:0']\n[fleet]\nredis = '{url}'\ntimeout = '{timeout}'\n[origin.main]\n\
+        "[server]\nhttp = ['127.0.0.1:0']\n[fleet]\nbus = '{url}'\ntimeout = '{timeout}'\n[origin.main]\n\
          servers = ['http://127.0.0.1:1']\n[[site]]\nhosts = ['*']\norigin = 'main'\n"
     );
     forebay::config::parse(&text, std::path::Path::new("forebay.toml")).unwrap()
@@ -293,4 +317,48 @@ async fn what_has_ended_leaves_redis() {
     let other = Member::join(&redis);
     other.is_there().await;
     assert!(other.refuses("after"));
+}
+
+/// A place in the stream is reached on every node, and each knows which of its own generations it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_in_the_stream_is_a_generation_on_every_node() {
+    let redis = Redis::start().await;
+    let (one, other) = (Member::join(&redis), Member::join(&redis));
+    one.is_there().await;
+    other.is_there().await;
+    let soon = || tokio::time::Instant::now() + DEADLINE;
+    let begin = one.fleet.watermark().expect("it is there");
+    let before = (one.store.generation(), other.store.generation());
+    assert_eq!(one.fleet.generation_at(begin), Some(before.0));
+    let first = one.purge("a").await;
+    assert!(first > begin, "{first}");
+    for member in [&one, &other] {
+        assert!(member.fleet.reach(first, soon()).await);
+        assert!(member.fleet.watermark() >= Some(first));
+    }
+    let between = (one.store.generation(), other.store.generation());
+    assert_eq!(between, (before.0 + 1, before.1 + 1), "once on each");
+    let second = other.purge("b").await;
+    assert!(one.fleet.reach(second, soon()).await && other.fleet.reach(second, soon()).await);
+    for (member, before, between) in [(&one, before.0, between.0), (&other, before.1, between.1)] {
+        let found = [begin, first, second].map(|place| member.fleet.generation_at(place));
+        assert_eq!(found, [Some(before), Some(between), Some(between + 1)]);
+    }
+    let never = Watermark { millis: u64::MAX, sequence: 0 };
+    let at_once = tokio::time::Instant::now();
+    assert!(!one.fleet.reach(never, at_once).await);
+    // One that comes later knows nothing of what was before it.
+    let late = Member::join(&redis);
+    late.is_there().await;
+    assert_eq!(late.fleet.watermark(), Some(second));
+    assert_eq!(late.fleet.generation_at(first), None);
+    assert_eq!(late.fleet.generation_at(second), Some(late.store.generation()));
+    // What waits for Redis counts as behind every place.
+    redis.pause();
+    let before = one.store.generation();
+    let id = PurgeId::random();
+    one.fleet.begin_purge(id);
+    one.store.purge(&PurgeTarget::Everything, PurgeMode::Soft).await.expect("no disks");
+    assert_eq!(one.fleet.generation_at(second), Some(before));
+    redis.resume();
 }

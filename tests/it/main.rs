@@ -8,6 +8,7 @@ mod support {
     pub mod certificate;
     pub mod client;
     pub mod content;
+    pub mod dns;
     pub mod edge;
     pub mod entitled;
     pub mod metrics;
@@ -15,6 +16,7 @@ mod support {
     pub mod node;
     pub mod origin;
     pub mod redis;
+    pub mod s3;
     pub mod seed;
     pub mod signing;
     pub mod wait;
@@ -25,6 +27,7 @@ mod scripted_origin;
 
 // The way of a request.
 mod bindings;
+mod brownout;
 mod cache;
 mod cache_tool;
 mod carry;
@@ -47,19 +50,29 @@ mod keys;
 mod limits;
 mod names;
 mod normalise;
+mod members;
+mod object_storage;
 mod origin_faults;
+mod origin_reach;
+mod owners;
 mod parked;
 mod prefetch;
+mod protection;
+mod proxy_protocol;
 mod purge;
+mod purge_forward;
 mod purge_store;
 mod ranges;
 mod reload;
+mod resume;
 mod revocation;
 mod rfc9111;
 mod rules;
+mod share;
 mod slices;
 mod steering;
 mod streams;
+mod tiers;
 mod tokens;
 mod vary;
 mod vod;
@@ -67,9 +80,13 @@ mod zero_copy;
 
 // The process and what it tells.
 mod access_log;
+mod compose_nodes;
 mod config_errors;
 mod explain;
 mod fleet;
+mod fleet_purge;
+mod health;
 mod memory;
 mod metrics;
+mod shield;
 mod shutdown;

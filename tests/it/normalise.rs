@@ -2,9 +2,13 @@
 //! variants by claim, other hosts. One copy is fetched and kept, and what is not changed stays byte for byte.
 
 use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::support::client::{Request, Response};
+use forebay::clock::Clock;
+
+use crate::support::client::{Http1, Request, Response};
 use crate::support::edge::{Edge, Setup};
+use crate::support::node::LocalNode;
 use crate::support::origin::{Answer, Origin, Recorded};
 use crate::support::signing::{KEY_HEX, now, sign};
 use crate::support::wait::{Gate, within};
@@ -82,7 +86,11 @@ async fn node(origin: &Origin, rules: &str) -> Edge {
 #[tokio::test]
 async fn every_viewer_finds_the_own_session_everywhere_and_nobody_elses() {
     let origin = minting().await;
-    let edge = node(&origin, DROP).await;
+    let setup = Setup::before(&origin).hosts(&format!("[\"{HOST}\"]")).more(DROP);
+    // What is kept stays fresh, however long the viewers take.
+    let clock = Clock::manual(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+    let node = LocalNode::start_at(&setup, clock);
+    let mut edge = Http1::connect(node.http()).await;
     for (path, text) in [(MULTIVARIANT, MULTIVARIANT_TEXT), (MEDIA, MEDIA_TEXT), (MANIFEST, MANIFEST_TEXT)] {
         for viewer in 0..100 {
             let session = format!("sid=viewer-{viewer}");

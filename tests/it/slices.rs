@@ -511,7 +511,7 @@ async fn a_slice_that_fails_breaks_the_transfer_alone() {
         origin.script(PATH, move |_, nth| {
             if nth > 0 && fails.load(Ordering::SeqCst) { failure.clone() } else { good.clone() }
         });
-        let edge = slicing(&origin).origin("retry = { attempts = 1 }").start().await;
+        let edge = slicing(&origin).origin("retry = { attempts = 1, resume = 0 }").start().await;
         let broken = part(&edge, 0, 2 * MIB).await;
         assert!(matches!(broken.end, End::Broken(_)));
         assert_same_bytes(&broken.body, &body[..broken.body.len()], "what came");

@@ -53,7 +53,8 @@ fn answer(request: &Recorded) -> Answer {
 }
 
 /// 64 viewers seek at random: every byte is right, each slice that any of them touched has come from the origin once,
-/// though memory holds a fraction of them, and the node stays within its budget.
+/// though memory holds a fraction of them, and the node stays within its budget. A disk that is too slow for what comes is
+/// spared by the node: as many slices as it has not taken, or not given in time, may come once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn viewers_who_seek_cost_the_origin_each_slice_once() {
     let seed = seed();
@@ -97,6 +98,17 @@ async fn viewers_who_seek_cost_the_origin_each_slice_once() {
     let visits: usize = viewers.iter().map(|(touched, _)| touched.len()).sum();
     let touched: BTreeSet<u64> = viewers.into_iter().flat_map(|(touched, _)| touched).collect();
     assert!(visits > touched.len(), "no slice was visited twice, seed {seed}");
-    assert_eq!(origin.body_bytes(PATH), touched.len() as u64 * MIB, "seed {seed}");
+    let metrics = edge.metrics().await;
+    let spared = ["forebay_disk_writes_shed_total", "forebay_disk_reads_shed_total"];
+    let spared: f64 = spared.iter().map(|name| metrics.sum(name, &[])).sum();
+    let (fetched, least) = (origin.body_bytes(PATH), touched.len() as u64 * MIB);
+    eprintln!("{} slices of {}, {spared} spared", fetched / MIB, touched.len());
+    let most_fetched = least + spared as u64 * MIB;
+    assert!(
+        fetched >= least && fetched <= most_fetched,
+        "{} MiB of {} and {spared}, seed {seed}",
+        fetched / MIB,
+        touched.len()
+    );
     assert!(most < MEMORY + OVERHEAD, "{} MiB resident, seed {seed}", most / MIB);
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -92,5 +93,25 @@ async fn pass_on(listener: TcpListener, acceptor: TlsAcceptor, server: SocketAdd
             let Ok(mut inside) = TcpStream::connect(server).await else { return };
             let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
         });
+    }
+}
+
+/// An authority of nodes, and a certificate of it for one.
+pub struct Nodes(Issued);
+
+impl Nodes {
+    pub fn new() -> Nodes {
+        Nodes(issue("node.test"))
+    }
+
+    /// The authority, as PEM.
+    pub fn authority_pem(&self) -> String {
+        self.0.authority.pem()
+    }
+
+    /// The node's certificate and its key.
+    pub fn shown(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(self.0.key.serialize_der());
+        (vec![self.0.certificate.der().clone()], key.into())
     }
 }

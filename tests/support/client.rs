@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -535,14 +536,50 @@ pub async fn tls(
     roots: &Arc<rustls::RootCertStore>,
     alpn: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_tls((b"", address), roots, alpn, None).await
+}
+
+/// The same, with a certificate and its key for who asks for one.
+pub async fn tls_as(
+    address: SocketAddr,
+    roots: &Arc<rustls::RootCertStore>,
+    alpn: &[&str],
+    shown: Option<Shown>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_tls((b"", address), roots, alpn, shown).await
+}
+
+/// As [`tls`], on a connection that begins with these bytes.
+pub async fn tls_after(
+    first: &[u8],
+    address: SocketAddr,
+    roots: &Arc<rustls::RootCertStore>,
+    alpn: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_tls((first, address), roots, alpn, None).await
+}
+
+/// A client's certificates and their key.
+type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+async fn connect_tls(
+    (first, address): (&[u8], SocketAddr),
+    roots: &Arc<rustls::RootCertStore>,
+    alpn: &[&str],
+    shown: Option<Shown>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(Arc::clone(roots))
-        .with_no_client_auth();
+        .with_root_certificates(Arc::clone(roots));
+    let mut config = match shown {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).expect("a certificate and its key"),
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let name = rustls::pki_types::ServerName::try_from("edge.test").expect("a name");
-    let stream = tcp(address).await;
+    let mut stream = tcp(address).await;
+    stream.write_all(first).await?;
     within("a TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }

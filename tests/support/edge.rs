@@ -26,6 +26,7 @@ type Lines = Arc<Mutex<Vec<String>>>;
 pub struct Setup {
     servers: Vec<String>,
     server: String,
+    http: Option<String>,
     memory: Option<String>,
     store: String,
     limits: String,
@@ -36,6 +37,7 @@ pub struct Setup {
     access: Option<String>,
     log: String,
     tls: bool,
+    nodes: bool,
     files: Vec<(String, Vec<u8>)>,
 }
 
@@ -53,6 +55,12 @@ impl Setup {
     /// Adds lines to `[server]`.
     pub fn server(mut self, lines: &str) -> Setup {
         push_line(&mut self.server, lines);
+        self
+    }
+
+    /// The plaintext listener; a port of the loopback that the system chooses unless told.
+    pub fn http(mut self, address: SocketAddr) -> Setup {
+        self.http = Some(address.to_string());
         self
     }
 
@@ -127,19 +135,27 @@ impl Setup {
         self
     }
 
+    /// The same, and takes clients with a certificate of this authority (PEM) for nodes.
+    pub fn tls_for_nodes(mut self, authority_pem: &str) -> Setup {
+        self.nodes = true;
+        self.tls().file("nodes.pem", authority_pem)
+    }
+
     fn text(&self, directory: &Path) -> String {
         let servers: Vec<String> = self.servers.iter().map(|server| format!("{server:?}")).collect();
         let https = if self.tls {
+            let nodes = if self.nodes { ", client_ca = \"DIR/nodes.pem\"" } else { "" };
             format!(
-                "https = [{{ listen = \"127.0.0.1:0\", cert = \"DIR/{CERT_FILE}\", key = \"DIR/{KEY_FILE}\" }}]"
+                "https = [{{ listen = \"127.0.0.1:0\", cert = \"DIR/{CERT_FILE}\", key = \"DIR/{KEY_FILE}\"{nodes} }}]"
             )
         } else {
             String::new()
         };
         let text = format!(
-            "[server]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{https}\n{}\n\
+            "[server]\nhttp = [\"{}\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{https}\n{}\n\
              [store]\nmemory = \"{}\"\n{}\n[limits]\n{}\n[log]\naccess = \"{}\"\n{}\n\
              [origin.main]\nservers = [{}]\n{}\n[[site]]\nhosts = {}\norigin = \"main\"\n{}\n{}",
+            self.http.as_deref().unwrap_or("127.0.0.1:0"),
             self.server,
             self.memory.as_deref().unwrap_or("64MiB"),
             self.store,
@@ -162,13 +178,18 @@ impl Setup {
             .unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"))
     }
 
+    /// Writes the files that stand beside the configuration.
+    pub fn write_files(&self, directory: &Path) {
+        for (name, bytes) in &self.files {
+            std::fs::write(directory.join(name), bytes).expect("a writable directory");
+        }
+    }
+
     /// Starts the node and waits until it serves.
     pub async fn start(&self) -> Edge {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let roots = self.tls.then(|| write_certificate(directory.path()));
-        for (name, bytes) in &self.files {
-            std::fs::write(directory.path().join(name), bytes).expect("a writable directory");
-        }
+        self.write_files(directory.path());
         let mut edge = Edge::run(&self.text(directory.path()), directory).await;
         edge.roots = roots;
         edge
@@ -178,6 +199,39 @@ impl Setup {
 fn push_line(text: &mut String, lines: &str) {
     text.push_str(lines);
     text.push('\n');
+}
+
+/// A port that a node may listen on, and nobody else gets meanwhile.
+pub struct Port {
+    pub address: SocketAddr,
+    _socket: tokio::net::TcpSocket,
+}
+
+impl Port {
+    /// A port of the loopback.
+    pub fn reserve() -> Port {
+        Port::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port")
+    }
+
+    /// One port on each of these addresses.
+    pub fn reserve_on(addresses: &[[u8; 4]]) -> Vec<Port> {
+        let attempt = |_| -> Option<Vec<Port>> {
+            let first = Port::bind(SocketAddr::from((addresses[0], 0))).ok()?;
+            let port = first.address.port();
+            let others =
+                addresses[1..].iter().map(|address| Port::bind(SocketAddr::from((*address, port))).ok());
+            std::iter::once(Some(first)).chain(others).collect()
+        };
+        (0..100).find_map(attempt).expect("a port that is free on all addresses")
+    }
+
+    fn bind(address: SocketAddr) -> std::io::Result<Port> {
+        let socket = tokio::net::TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.set_reuseport(true)?;
+        socket.bind(address)?;
+        Ok(Port { address: socket.local_addr()?, _socket: socket })
+    }
 }
 
 /// A running node.
@@ -309,10 +363,25 @@ impl Edge {
         self.process.signal("TERM");
     }
 
+    /// Has the process stand still, with all its connections and sockets open.
+    pub fn freeze(&self) {
+        self.process.signal("STOP");
+    }
+
     /// Sends SIGKILL, and waits for the end.
     pub async fn kill(&self) {
         self.process.signal("KILL");
         self.ended().await;
+    }
+
+    /// Has it stand still (SIGSTOP).
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Has it go on.
+    pub fn resume(&self) {
+        self.process.signal("CONT");
     }
 
     /// Sends SIGINT, as Ctrl-C does.

@@ -34,7 +34,7 @@ pub fn setup(origin: &Origin, policy: &str) -> Setup {
 
 /// The same, as a member of a fleet. Redis has so long to answer that a busy machine never counts as one that is away.
 pub fn member(origin: &Origin, redis: &Redis, policy: &str) -> Setup {
-    setup(origin, policy).more(&format!("[fleet]\nredis = \"{}\"\ntimeout = \"10s\"", redis.url()))
+    setup(origin, policy).more(&format!("[fleet]\nbus = \"{}\"\ntimeout = \"10s\"", redis.url()))
 }
 
 /// Starts a member, and waits until it has reached Redis.

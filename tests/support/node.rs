@@ -9,7 +9,7 @@ use forebay::server::{Node, StartError};
 use forebay::store::disk::device::Directory;
 use forebay::store::disk::device::faulty::{Faults, Faulty};
 
-use super::client::{self, Response};
+use super::client::{self, Request, Response};
 use super::edge::{self, Setup};
 use super::metrics::Metrics;
 
@@ -45,6 +45,7 @@ impl LocalNode {
         prepare: impl Fn(&Faults),
     ) -> Result<LocalNode, StartError> {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        setup.write_files(directory.path());
         let config = setup.clone().access("off").config(directory.path());
         let faults = Mutex::new(Vec::new());
         let node = Node::start_on(&config, clock, &|disk| {
@@ -86,6 +87,11 @@ impl LocalNode {
     /// GET on a connection of its own, read to the end.
     pub async fn get(&self, target: &str) -> Response {
         client::get(self.http, target).await
+    }
+
+    /// One request on a connection of its own, read to the end.
+    pub async fn ask(&self, request: &Request) -> Response {
+        client::ask(self.http, request).await
     }
 
     /// What `/metrics` says now.

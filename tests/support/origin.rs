@@ -58,6 +58,7 @@ enum Ending {
     Whole,
     CloseAfter(usize),
     ResetAfter(usize),
+    GarbageAfter(usize),
 }
 
 /// One answer of the script.
@@ -174,16 +175,27 @@ impl Answer {
         self
     }
 
-    /// Closes the connection after this many bytes of the body.
+    /// Closes the connection after this many bytes of the body, or of the part that is sent of it.
     pub fn close_after(mut self, bytes: usize) -> Answer {
         self.ending = Ending::CloseAfter(bytes);
         self
     }
 
-    /// Resets the connection (RST) after this many bytes of the body.
+    /// Resets the connection (RST) after this many bytes of the body, or of the part that is sent of it.
     pub fn reset_after(mut self, bytes: usize) -> Answer {
         self.ending = Ending::ResetAfter(bytes);
         self
+    }
+
+    /// Sends, after this many bytes of a body in chunks, what is no chunk, and closes the connection.
+    pub fn garbage_after(mut self, bytes: usize) -> Answer {
+        self.ending = Ending::GarbageAfter(bytes);
+        self.chunked()
+    }
+
+    /// Whether the body is sent in chunks.
+    pub fn is_chunked(&self) -> bool {
+        matches!(self.framing, Framing::Chunked)
     }
 
     fn header_value(&self, name: &str) -> Option<&str> {
@@ -423,8 +435,8 @@ impl Connection {
             let path = request.path().to_owned();
             let answer = answer_for(shared, &request);
             let under_way = UnderWay::new(shared);
-            let after = self.write_answer(shared, &request, &answer).await.unwrap_or(After::PeerLeft);
-            drop(under_way);
+            let after =
+                self.write_answer(shared, &request, &answer, under_way).await.unwrap_or(After::PeerLeft);
             match after {
                 After::KeepAlive => {}
                 After::Close => break,
@@ -524,6 +536,7 @@ impl Connection {
         shared: &Shared,
         request: &Recorded,
         answer: &Answer,
+        under_way: UnderWay<'_>,
     ) -> io::Result<After> {
         if let Some(gate) = &answer.before_header
             && !self.wait_at(gate).await
@@ -531,6 +544,7 @@ impl Connection {
             return Ok(After::PeerLeft);
         }
         if let Some(raw) = &answer.raw {
+            drop(under_way);
             self.stream.write_all(raw).await?;
             return Ok(After::Close);
         }
@@ -539,26 +553,39 @@ impl Connection {
         let answer = cut.as_ref().unwrap_or(answer);
         let bodiless =
             not_modified || request.method == "HEAD" || answer.status == 304 || answer.status == 204;
-        self.stream.write_all(header_block(answer, not_modified).as_bytes()).await?;
-        if bodiless {
-            return Ok(After::KeepAlive);
+        let header = header_block(answer, not_modified);
+        if bodiless || answer.body.is_empty() {
+            drop(under_way);
+            self.stream.write_all(header.as_bytes()).await?;
+            return if bodiless { Ok(After::KeepAlive) } else { self.write_body(answer, None, |_| {}).await };
         }
-        self.write_body(answer, |bytes| {
+        self.stream.write_all(header.as_bytes()).await?;
+        self.write_body(answer, Some(under_way), |bytes| {
             *lock(&shared.body_bytes).entry(request.path().to_owned()).or_default() += bytes as u64;
         })
         .await
     }
 
-    async fn write_body(&mut self, answer: &Answer, written: impl Fn(usize)) -> io::Result<After> {
+    async fn write_body(
+        &mut self,
+        answer: &Answer,
+        mut under_way: Option<UnderWay<'_>>,
+        written: impl Fn(usize),
+    ) -> io::Result<After> {
         let sent = match answer.ending {
             Ending::Whole => answer.body.len(),
-            Ending::CloseAfter(bytes) | Ending::ResetAfter(bytes) => bytes.min(answer.body.len()),
+            Ending::CloseAfter(bytes) | Ending::ResetAfter(bytes) | Ending::GarbageAfter(bytes) => {
+                bytes.min(answer.body.len())
+            }
         };
         let chunked = matches!(answer.framing, Framing::Chunked);
         let mut start = 0;
         for (end, pause) in steps(answer, sent) {
             if end > start {
                 let piece = answer.body.slice(start..end);
+                if end == sent && !chunked {
+                    drop(under_way.take());
+                }
                 if chunked {
                     self.stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
                 }
@@ -583,8 +610,13 @@ impl Connection {
         match answer.ending {
             Ending::CloseAfter(_) => return Ok(After::Close),
             Ending::ResetAfter(_) => return Ok(After::Reset),
+            Ending::GarbageAfter(_) => {
+                self.stream.write_all(b"no chunk\r\n").await?;
+                return Ok(After::Close);
+            }
             Ending::Whole => {}
         }
+        drop(under_way);
         if chunked {
             self.stream.write_all(b"0\r\n\r\n").await?;
         }
@@ -606,7 +638,8 @@ enum Pause {
 fn steps(answer: &Answer, len: usize) -> Vec<(usize, Pause)> {
     if let Some((pieces, duration)) = answer.pace {
         let pause = duration / u32::try_from(pieces).expect("few pieces");
-        return (1..=pieces).map(|piece| (len * piece / pieces, Pause::For(pause))).collect();
+        let paused = (0..pieces).map(|piece| (len * piece / pieces, Pause::For(pause)));
+        return paused.chain([(len, Pause::None)]).collect();
     }
     let mut steps: Vec<(usize, Pause)> =
         answer.gates.iter().map(|(offset, gate)| ((*offset).min(len), Pause::At(gate.clone()))).collect();
@@ -645,7 +678,8 @@ fn answer_for(shared: &Shared, request: &Recorded) -> Answer {
     script.map_or_else(|| Answer::status(404), |script| script(request, nth))
 }
 
-/// Counts a request as under way while it lives.
+/// Counts a request as under way while it lives: until the last of its answer is sent, not longer, since the client may
+/// send another one as soon as it has that.
 struct UnderWay<'a>(&'a Shared);
 
 impl<'a> UnderWay<'a> {

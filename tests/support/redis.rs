@@ -34,7 +34,15 @@ impl Redis {
 
     /// Starts a server without data at the same place.
     pub async fn start_again(&mut self) {
+        self.start_with(false).await;
+    }
+
+    async fn start_with(&mut self, saved: bool) {
         self.kill();
+        if !saved {
+            // There may be none.
+            let _ = std::fs::remove_file(self.folder.path().join("dump.rdb"));
+        }
         let process = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no"])
             .arg("--dir")
@@ -54,6 +62,17 @@ impl Redis {
                 .is_ok_and(|mut connection| redis::cmd("PING").exec(&mut connection).is_ok())
         })
         .await;
+    }
+
+    /// Has it write what it holds to its folder.
+    pub fn save(&self) {
+        let said: String = self.ask(&["SAVE"]);
+        assert_eq!(said, "OK");
+    }
+
+    /// Starts a server at the same place with what was saved last.
+    pub async fn start_saved(&mut self) {
+        self.start_with(true).await;
     }
 
     /// Has it stand still, as a machine does that is out of reach: nothing is refused, nothing is answered.

@@ -9,9 +9,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::StatusCode;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Answer, Failure, Fill};
+use super::{Failure, Fill};
 use crate::coalesce::guard::{StandIn, count_alike};
 use crate::hls::{PlaylistFacts, read, uris};
 use crate::key::reference::path_beside;
@@ -36,19 +38,29 @@ pub(super) struct Taken {
     pub(super) generation: u64,
 }
 
+/// An answer that has been read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came<'a> {
+    pub(super) status: StatusCode,
+    /// What it says, where it is a playlist.
+    pub(super) playlist: Option<PlaylistFacts>,
+    /// Its text.
+    pub(super) read: &'a [Bytes],
+}
+
 impl Fill<'_> {
     /// Judges an answer that has been read; what it says is in `answer`.
     ///
     /// # Errors
     /// The failure that it amounts to, where it does not take the place of what is held.
-    pub(super) fn guard(&self, answer: &Answer) -> Result<Taken, Failure> {
+    pub(super) fn guard(&self, answer: &Came<'_>) -> Result<Taken, Failure> {
         let taken = Taken { learns: true, anew: false, generation: self.generation };
         let Some(came) = answer.playlist else { return Ok(taken) };
         let (key, now) = (&self.flight.key, self.coalescer.clock.now());
         let held = self.coalescer.stand_in(key, self.job.stale.as_ref());
         let Some(before) = self.before(&held) else { return Ok(taken) };
         let playlist = self.coalescer.playlists.get_or_insert(&key.text);
-        let guards = self.rule(answer.response.header.status, self.job.kind).is_none_or(|rule| rule.guard);
+        let guards = self.rule(answer.status, self.job.kind).is_none_or(|rule| rule.guard);
         let good = if guards { held.good } else { Good::Gone };
         let weighed = playlist.weigh(Some(before), &came, good, now);
         if let Weighed::Doubted(doubt) = weighed {
@@ -118,7 +130,7 @@ impl Fill<'_> {
 
     /// A stream has begun anew: purges what it lists under the names of before. Gives the generation at which the
     /// playlist is kept, which is not purged with them.
-    fn restart(&self, answer: &Answer, came: &PlaylistFacts, before: Option<&Arc<Object>>) -> u64 {
+    fn restart(&self, answer: &Came<'_>, came: &PlaylistFacts, before: Option<&Arc<Object>>) -> u64 {
         let (store, now) = (self.coalescer.store, self.coalescer.clock.now());
         let (key, guard) = (&self.flight.key, &self.coalescer.guard);
         let (site, path) = (key.site(), self.path());
@@ -128,6 +140,7 @@ impl Fill<'_> {
             names.take(path, std::str::from_utf8(text).unwrap_or_default());
         }
         let asked_at = store.generation() == self.generation;
+        self.coalescer.begin_own_purge();
         let mut purged = Vec::new();
         for beginning in names.beginnings() {
             if guard.is_to_purge(site, &beginning, came.target_duration, now) {

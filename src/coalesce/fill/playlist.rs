@@ -1,11 +1,12 @@
 //! Playlists and manifests on their way into the store: read whole, judged, and remembered for what they say.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 
 use super::guard::doubt_of;
+use super::resume::Place;
 use super::{Answer, Failure, Fill};
 use crate::asset::Kind;
 use crate::cache::StreamTold;
@@ -14,7 +15,7 @@ use crate::dash;
 use crate::hls::{self, PlaylistFacts, uris};
 use crate::key::Key;
 use crate::key::reference::path_beside;
-use crate::origin::{ErrorKind, OriginError, OriginResponse};
+use crate::origin::{ErrorKind, FetchReason, FetchRequest, OriginError, OriginResponse, Resumption};
 use crate::playlists::succession::Doubt;
 use crate::playlists::{self, Playlists};
 
@@ -66,19 +67,39 @@ impl Around<'_> {
 impl Fill<'_> {
     /// Reads a playlist or manifest whole, for its facts. One that is none never replaces a good one; where there has been
     /// no good one, what the origin sent is passed on.
-    pub(super) async fn read_playlist(&self, mut response: OriginResponse) -> Result<Answer, Failure> {
+    ///
+    /// One that breaks off is gone on with as other bodies are. Where that cannot be, it is read again from its start,
+    /// whatever version that is by now: nobody has seen it yet, and a live playlist is another one soon. `asked` is when
+    /// the answer was asked for that is given.
+    pub(super) async fn read_playlist(
+        &self,
+        mut response: OriginResponse,
+        asked: &mut SystemTime,
+    ) -> Result<Answer, Failure> {
+        let mut place = self.place_of(&response);
         let mut read = Vec::new();
-        if !self.is_watched() || response.header.status != StatusCode::OK {
-            return Ok(Answer { response, read, whole: false, playlist: None, manifest: None });
-        }
-        let mut len = 0;
-        while let Some(data) = response.chunk().await.map_err(|error| self.broken_off(error))? {
-            len += data.len() as u64;
-            read.push(data);
-            if len > self.coalescer.limits.playlist {
-                tracing::warn!(key = %self.flight.key.text, "playlist longer than limits.playlist is passed on unread");
-                return Ok(Answer { response, read, whole: false, playlist: None, manifest: None });
+        let mut reads = self.is_watched() && response.header.status == StatusCode::OK;
+        let mut attempts = 0;
+        while reads {
+            match self.read_text(&mut response, &mut place, &mut read).await {
+                Ok(true) => break,
+                Ok(false) => {
+                    tracing::warn!(key = %self.flight.key.text, "playlist longer than limits.playlist is passed on unread");
+                    reads = false;
+                }
+                Err(broken) => {
+                    attempts = attempts.max(place.attempts_in_vain());
+                    // Boxed: rare, and its state is large.
+                    let next = Box::pin(self.ask_again(broken, &mut attempts)).await?;
+                    response.gone_on_with();
+                    (response, *asked) = next;
+                    place = self.place_of(&response);
+                    read.clear();
+                }
             }
+        }
+        if !reads {
+            return Ok(Answer { response, place, read, whole: false, playlist: None, manifest: None });
         }
         let text = match &mut *read {
             [whole] => std::mem::take(whole),
@@ -102,7 +123,56 @@ impl Fill<'_> {
             let reason = doubt_of(&text, error).as_str();
             tracing::warn!(key = %self.flight.key.text, reason, "the origin sent what is no playlist, and has sent none before");
         }
-        Ok(Answer { response, read: vec![text], whole: true, playlist, manifest })
+        Ok(Answer { response, place, read: vec![text], whole: true, playlist, manifest })
+    }
+
+    /// Reads the text of a playlist. False: it is longer than is read, and so far has been.
+    async fn read_text(
+        &self,
+        response: &mut OriginResponse,
+        place: &mut Place,
+        read: &mut Vec<Bytes>,
+    ) -> Result<bool, OriginError> {
+        let mut len = 0;
+        while let Some(data) = self.next(response, place).await? {
+            len += data.len() as u64;
+            read.push(data);
+            if len > self.coalescer.limits.playlist {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks for a playlist again that broke off; says when, too.
+    ///
+    /// # Errors
+    /// That it broke off, where the attempts or `timeouts.total` are used up, or the answer is no playlist's.
+    async fn ask_again(
+        &self,
+        broken: OriginError,
+        attempts: &mut u32,
+    ) -> Result<(OriginResponse, SystemTime), Failure> {
+        let origin = &self.job.origin;
+        let in_time = !matches!(broken, OriginError::TotalTimeout { .. });
+        while in_time && *attempts < origin.resumes_in_a_row() {
+            *attempts += 1;
+            tracing::debug!(key = %self.flight.key.text, attempt = *attempts, error = %broken, "a playlist broke off; asking for it again");
+            tokio::time::sleep(self.job.origin.pause(*attempts)).await;
+            let asked = self.coalescer.clock.now();
+            let request = self.request(self.headers(), FetchReason::Resume);
+            let answered = self.send(&FetchRequest { hold: self.hold(), ..request }).await;
+            match answered {
+                Ok(mut response) if response.header.status == StatusCode::OK => {
+                    origin.count_resumption(Resumption::Resumed);
+                    self.change_header(&mut response.header);
+                    return Ok((response, asked));
+                }
+                Err(withdrawn) if withdrawn.is_withdrawn() => return Err(withdrawn),
+                Ok(_) | Err(_) => origin.count_resumption(Resumption::Failed),
+            }
+        }
+        Err(self.broken_off(broken))
     }
 
     /// Remembers what a playlist says that is held under `key` now; `anew`: it goes back.
@@ -121,7 +191,8 @@ impl Fill<'_> {
         // What one client's credentials have brought says nothing of what others may have.
         let shared = self.job.authorization.is_none();
         if let Some(foresight) = self.coalescer.foresight.get().filter(|_| shared) {
-            foresight.learned(&Learned { key, facts, before: before.filter(|_| !anew), text });
+            let before = before.filter(|_| !anew);
+            foresight.learned(&Learned { key, facts, before, text, host: self.job.host.as_ref() });
         }
     }
 
@@ -133,6 +204,7 @@ impl Fill<'_> {
     }
 
     fn broken_off(&self, error: OriginError) -> Failure {
+        self.job.origin.count_resumption(Resumption::GivenUp);
         let truncated = matches!(error.kind(), ErrorKind::BrokenBody | ErrorKind::BetweenBytesTimeout);
         if truncated && self.has_good() {
             self.doubted(Doubt::Truncated);

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::StatusCode;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Fill;
-use crate::origin::{FetchReason, FetchRequest, OriginResponse};
+use super::resume::Place;
+use crate::origin::{FetchReason, OriginResponse};
 use crate::store::disk::{BLOCK_BYTES, DiskReadError, Stored};
 use crate::store::tiers::{DiskMark, Recalled};
 use crate::store::{Body, Content, Object};
@@ -48,18 +49,12 @@ impl Fill<'_> {
 
     /// Reads the rest of a body from the origin. None: it could not be had, or is another version.
     async fn mend(&self, rest: &Stored, body: &Body) -> Option<()> {
-        let request = FetchRequest {
-            method: Method::GET,
-            path_and_query: self.flight.key.target(),
-            headers: self.headers(),
-            reason: FetchReason::Miss,
-            hold: None,
-        };
-        let response = self.job.origin.fetch(&request).await.ok()?;
+        let response = self.ask_origin(&self.request(self.headers(), FetchReason::Miss)).await.ok()?;
         if response.header.status != StatusCode::OK {
             return None;
         }
-        let mut answer = InBlocks { response, spare: BytesMut::new() };
+        let place = self.place_of(&response);
+        let mut answer = InBlocks { fill: self, response, place, spare: BytesMut::new() };
         for (place, expected) in rest.checksums().iter().enumerate() {
             let start = (place * BLOCK_BYTES) as u64;
             let len = rest.body_len.saturating_sub(start).min(BLOCK_BYTES as u64);
@@ -72,7 +67,9 @@ impl Fill<'_> {
             }
         }
         // Longer than what was stored: another version.
-        (answer.spare.is_empty() && matches!(answer.response.chunk().await, Ok(None))).then_some(())
+        (answer.spare.is_empty()
+            && matches!(self.next(&mut answer.response, &mut answer.place).await, Ok(None)))
+        .then_some(())
     }
 }
 
@@ -84,17 +81,21 @@ async fn read(rest: &mut Stored, body: &Body) -> Result<(), DiskReadError> {
 }
 
 /// An answer, cut as a record on disk is.
-struct InBlocks {
+struct InBlocks<'a> {
+    fill: &'a Fill<'a>,
     response: OriginResponse,
+    /// How far it has come.
+    place: Place,
     /// What came with the last block and belongs to the next.
     spare: BytesMut,
 }
 
-impl InBlocks {
+impl InBlocks<'_> {
     /// The next `len` bytes; None: there are not so many.
     async fn next(&mut self, len: usize) -> Option<Bytes> {
         while self.spare.len() < len {
-            self.spare.extend_from_slice(&self.response.chunk().await.ok()??);
+            let next = self.fill.next(&mut self.response, &mut self.place).await;
+            self.spare.extend_from_slice(&next.inspect_err(|error| self.fill.note_broken(error)).ok()??);
         }
         Some(self.spare.split_to(len).freeze())
     }

@@ -156,7 +156,7 @@ impl Fill<'_> {
         let Some(variants) = marker.variants.clone() else { return Err(Failure::INTERNAL) };
         let variance = variance(variants.epoch, &variants.names, &self.told());
         let key = variant_key(self.primary(), variants.epoch, variance);
-        let slot = super::super::slot_of(key.hash, self.job.authorization.is_some());
+        let slot = super::super::Lane::of(self.job).slot(key.hash);
         self.admit(&variants, variance);
         let landing = self.coalescer.enter(key.clone(), slot, false);
         let mut kept_under = None;

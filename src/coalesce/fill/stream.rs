@@ -65,9 +65,25 @@ impl Fill<'_> {
     /// Streams the rest of a body through its window, as long as anybody wants it.
     pub(in crate::coalesce) async fn stream_on(&self, answer: &mut Answer, body: &Body) {
         tokio::select! {
-            ended = pump(answer, body) => if ended { body.finish() } else { body.fail() },
+            ended = self.pump(answer, body) => if ended { body.finish() } else { body.fail() },
             () = self.abandoned() => body.fail(),
         }
+    }
+
+    /// Moves a body from the origin into a window. False: it broke off.
+    async fn pump(&self, answer: &mut Answer, body: &Body) -> bool {
+        while !answer.whole {
+            body.room().await;
+            match self.next(&mut answer.response, &mut answer.place).await {
+                Ok(Some(data)) => body.append(data),
+                Ok(None) => answer.whole = true,
+                Err(error) => {
+                    self.note_broken(&error);
+                    return false;
+                }
+            }
+        }
+        true
     }
 
     /// Resolves once the fetch has left the table for want of anybody who wants it.
@@ -79,20 +95,4 @@ impl Fill<'_> {
             }
         }
     }
-}
-
-/// Moves a body from the origin into a window. False: it broke off.
-async fn pump(answer: &mut Answer, body: &Body) -> bool {
-    while !answer.whole {
-        body.room().await;
-        match answer.response.chunk().await {
-            Ok(Some(data)) => body.append(data),
-            Ok(None) => answer.whole = true,
-            Err(error) => {
-                tracing::warn!(%error, "a transfer that is not kept broke off");
-                return false;
-            }
-        }
-    }
-    true
 }

@@ -55,6 +55,7 @@ impl Fill<'_> {
             self.flight.publish(State::Answered(Arc::clone(&object)));
         }
         let small = answer.whole;
+        let mut passed_on = false;
         match self.write(cache, &object, &mut answer, told).await {
             Written::Whole => {
                 self.finish_write(cache).await;
@@ -62,6 +63,10 @@ impl Fill<'_> {
                     self.note_held_ahead(object.body.progress().0);
                 }
                 self.remove_if_invalidated(&object);
+                passed_on = self.is_only_passed_on(&object);
+                if passed_on {
+                    store.remove_this(&object);
+                }
                 self.coalescer.uncacheable.remove(&self.flight.slot);
             }
             Written::Outgrown(data) => {
@@ -81,6 +86,9 @@ impl Fill<'_> {
         }
         // Whoever comes from now on finds it in the store, or that it has been removed.
         self.coalescer.land(self.flight);
+        if passed_on {
+            return Ok(());
+        }
         store.admit_to_disk(&object, disk).await;
         if self.flight.was_joined() {
             store.wanted_again(&object);
@@ -120,24 +128,31 @@ impl Fill<'_> {
             }
         }
         while !answer.whole {
-            tokio::select! {
-                chunk = answer.response.chunk() => match chunk {
-                    Ok(Some(data)) => {
-                        if let Some(ended) = self.write_piece(cache, object, data, &mut room).await {
-                            return ended;
+            let next = {
+                let next = self.next(&mut answer.response, &mut answer.place);
+                tokio::pin!(next);
+                loop {
+                    tokio::select! {
+                        next = &mut next => break next,
+                        () = self.flight.desertion(), if !deserted => {
+                            deserted = self.goes_on(object, told);
+                            if !deserted && self.coalescer.abandon(self.flight) {
+                                return Written::Broken;
+                            }
                         }
                     }
-                    Ok(None) => answer.whole = true,
-                    Err(error) => {
-                        tracing::warn!(key = %self.flight.key.text, %error, "a fetch broke off");
-                        return Written::Broken;
+                }
+            };
+            match next {
+                Ok(Some(data)) => {
+                    if let Some(ended) = self.write_piece(cache, object, data, &mut room).await {
+                        return ended;
                     }
-                },
-                () = self.flight.desertion(), if !deserted => {
-                    deserted = self.goes_on(object, told);
-                    if !deserted && self.coalescer.abandon(self.flight) {
-                        return Written::Broken;
-                    }
+                }
+                Ok(None) => answer.whole = true,
+                Err(error) => {
+                    self.note_broken(&error);
+                    return Written::Broken;
                 }
             }
         }

@@ -208,6 +208,11 @@ pub(in crate::config) struct Rule {
     /// pathway that variants without one belong to and that players begin with; `true` is this node's own.
     #[schemars(example = Steered::Switch(true))]
     pub(in crate::config) steering: Option<Steered>,
+    /// Whether what is kept is shared with the other nodes of the fleet, by way of the Redis server of `fleet.bus`, up to
+    /// `fleet.share.object_max`: for playlists and answers of an API. One node fetches for all. Never shared are one user's
+    /// objects, answers to requests with `Authorization`, answers that vary, keys, and what is fetched ahead.
+    #[serde(default)]
+    pub(in crate::config) shared: bool,
 }
 
 /// `low_latency` of a rule.

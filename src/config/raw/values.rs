@@ -57,6 +57,31 @@ impl JsonSchema for Duration {
     }
 }
 
+/// A share as it is written, such as `20%`; read by [`crate::config::units::percent`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(in crate::config) struct Share(pub(in crate::config) String);
+
+impl Share {
+    pub(super) fn new(text: &str) -> Share {
+        Share(text.to_owned())
+    }
+}
+
+impl JsonSchema for Share {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+%$" })
+    }
+}
+
 /// The word of an asset kind.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]

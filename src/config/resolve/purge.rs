@@ -1,5 +1,7 @@
 //! `[purge]`: what it means.
 
+mod forward;
+
 use std::time::Duration;
 
 use super::super::diagnostic::Report;
@@ -21,19 +23,34 @@ pub(super) fn purge(report: &mut Report, raw: &raw::Purge, has_admin: bool) -> P
         let reason = "has no effect without an admin listener";
         report.mistake("purge.hook", reason, "remove it, or add server.admin");
     }
-    Purge { method_from, hook: raw.hook.as_ref().map(|raw| hook(report, raw)) }
+    if raw.forward_state.is_some() && raw.forward.is_empty() {
+        let reason = "has no effect: no purge is passed on";
+        report.mistake("purge.forward_state", reason, "remove it, or add [[purge.forward]]");
+    }
+    let forward_state = raw.forward_state.as_ref().map(|file| {
+        if file.is_empty() {
+            report.mistake("purge.forward_state", "is empty", "name a file in a folder that exists");
+        }
+        files::path(report, file)
+    });
+    Purge {
+        method_from,
+        hook: raw.hook.as_ref().map(|raw| hook(report, raw)),
+        forward_state,
+        forward: forward::forwards(report, &raw.forward),
+    }
 }
 
 fn hook(report: &mut Report, raw: &raw::PurgeHook) -> PurgeHook {
     let ids = raw.keys.iter().enumerate();
     no_duplicates(report, ids.map(|(place, raw)| (format!("purge.hook.keys[{place}].id"), raw.id.as_str())));
-    let keys = raw.keys.iter().enumerate().map(|(place, raw)| key(report, place, raw)).collect();
+    let keys = raw.keys.iter().enumerate();
+    let keys = keys.map(|(place, raw)| key(report, &format!("purge.hook.keys[{place}]"), raw)).collect();
     let window = duration(report, "purge.hook.window", &raw.window, Duration::from_secs(1), HOUR);
     PurgeHook { keys, window }
 }
 
-fn key(report: &mut Report, place: usize, raw: &raw::HookKey) -> HookKey {
-    let key = format!("purge.hook.keys[{place}]");
+fn key(report: &mut Report, key: &str, raw: &raw::HookKey) -> HookKey {
     label(report, &format!("{key}.id"), &raw.id);
     let file = format!("{key}.secret_file");
     let secret = files::text_secret(report, &file, &raw.secret_file);

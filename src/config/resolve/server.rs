@@ -10,7 +10,7 @@ use tracing::level_filters::LevelFilter;
 
 use super::super::diagnostic::Report;
 use super::super::files::{self, Pem};
-use super::super::model::{AccessLog, Disk, Limits, Log, Server, Store, TlsListener};
+use super::super::model::{AccessLog, Disk, Limits, Log, ProxyProtocol, Server, Store, TlsListener};
 use super::super::{raw, units};
 use super::{DAY, HOUR, MILLISECOND, duration, no_duplicates, size};
 
@@ -28,6 +28,15 @@ const WINDOW_BYTES_MIN: u64 = 256 << 10;
 
 /// The least that `limits.slice_above` may be: one slice of the store.
 const SLICE_ABOVE_BYTES_MIN: u64 = 1 << 20;
+
+fn resolver(report: &mut Report, written: &str) -> Option<SocketAddr> {
+    let address = written.parse::<SocketAddr>().ok().filter(|address| address.port() != 0);
+    if address.is_none() {
+        let reason = format!("\"{}\" is not the address of a DNS server", written.escape_debug());
+        report.mistake("server.resolver", reason, "write ADDRESS:PORT, such as \"127.0.0.1:53\"");
+    }
+    address
+}
 
 pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
     let mut taken = Vec::new();
@@ -66,18 +75,11 @@ pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
             "remove it, or add server.http",
         );
     }
-    let trusted = raw.trusted_proxies.iter().enumerate();
-    let is_name = |name: &str| {
-        (1..=64).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-    };
-    if let Some(name) = raw.name.as_ref().filter(|name| !is_name(name)) {
-        let reason = format!("\"{}\" is not a usable name", name.escape_debug());
-        report.mistake("server.name", reason, "use 1 to 64 ASCII letters, digits, \".\", \"-\" and \"_\"");
+    if let Some(path) = &raw.health_path {
+        super::steering::path(report, "server.health_path", path, "/.well-known/forebay/ready");
     }
     let ms = MILLISECOND;
     Server {
-        name: raw.name.clone(),
         http,
         https,
         admin,
@@ -85,17 +87,26 @@ pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
         threads: raw.threads.and_then(|threads| NonZeroUsize::new(threads as usize)),
         h2c: raw.h2c,
         zero_copy: raw.zero_copy,
-        trusted_proxies: trusted
-            .filter_map(|(place, written)| {
-                network(report, &format!("server.trusted_proxies[{place}]"), written)
-            })
-            .collect(),
+        trusted_proxies: networks(report, "server.trusted_proxies", &raw.trusted_proxies),
         request_timeout: duration(report, "server.request_timeout", &raw.request_timeout, ms, HOUR),
         idle_timeout: duration(report, "server.idle_timeout", &raw.idle_timeout, ms, DAY),
         write_timeout: duration(report, "server.write_timeout", &raw.write_timeout, ms, HOUR),
         drain_delay: duration(report, "server.drain_delay", &raw.drain_delay, Duration::ZERO, HOUR),
         drain_timeout: duration(report, "server.drain_timeout", &raw.drain_timeout, Duration::ZERO, DAY),
+        resolver: raw.resolver.as_ref().and_then(|written| resolver(report, written)),
+        proxy_protocol: raw.proxy_protocol.as_ref().map(|raw| proxy_protocol(report, raw)),
+        health_path: raw.health_path.clone(),
     }
+}
+
+fn proxy_protocol(report: &mut Report, raw: &raw::ProxyProtocol) -> ProxyProtocol {
+    ProxyProtocol { from: networks(report, "server.proxy_protocol.from", &raw.from), required: raw.required }
+}
+
+/// Those of a list that are right.
+fn networks(report: &mut Report, key: &str, written: &[String]) -> Vec<IpNet> {
+    let each = written.iter().enumerate();
+    each.filter_map(|(place, written)| network(report, &format!("{key}[{place}]"), written)).collect()
 }
 
 fn tls_listener(report: &mut Report, key: &str, listen: SocketAddr, raw: &raw::Https) -> TlsListener {
@@ -103,6 +114,10 @@ fn tls_listener(report: &mut Report, key: &str, listen: SocketAddr, raw: &raw::H
         listen,
         cert: files::pem(report, &format!("{key}.cert"), &raw.cert, Pem::Certificates),
         key: files::pem(report, &format!("{key}.key"), &raw.key, Pem::PrivateKey),
+        client_ca: raw
+            .client_ca
+            .as_ref()
+            .map(|written| files::pem(report, &format!("{key}.client_ca"), written, Pem::Certificates)),
     }
 }
 

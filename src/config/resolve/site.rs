@@ -11,7 +11,7 @@ use http::{Method, Uri};
 use super::super::diagnostic::{Report, join};
 use super::super::model::{Coding, Cors, HostPattern, Quota, Rule, Site, Steering, TokenPolicy};
 use super::super::raw;
-use super::{DURATION_MAX, duration, no_duplicates, reference, size};
+use super::{DURATION_MAX, duration, no_duplicates, origin, reference, size};
 pub(super) use rule::request_headers;
 
 /// What sites refer to, resolved.
@@ -39,6 +39,7 @@ pub(super) fn sites(report: &mut Report, file: &raw::File, around: &Around<'_>) 
         return sites;
     }
     let origins = file.site.iter().map(|site| site.origin.as_str());
+    let origins = origins.chain(file.origin.values().filter_map(|origin| origin.fallback.as_deref()));
     unused(report, "origin", &file.origin, &origins.collect::<Vec<_>>());
     let tokens = file.site.iter().filter_map(|site| site.token.as_deref());
     unused(report, "token", &file.token, &tokens.collect::<Vec<_>>());
@@ -80,12 +81,15 @@ fn site(
         }
         hosts.push(pattern);
     }
-    let origin = reference(report, &format!("{key}.origin"), "origin", &raw.origin, &file.origin);
+    let group = reference(report, &format!("{key}.origin"), "origin", &raw.origin, &file.origin);
     let token = raw
         .token
         .as_ref()
         .and_then(|name| reference(report, &format!("{key}.token"), "token", name, &file.token));
     let site_methods = methods(report, &format!("{key}.methods"), &raw.methods);
+    if let Some(origin) = file.origin.get(&raw.origin) {
+        origin::site(report, key, origin, &site_methods, &hosts);
+    }
     let claims = token.and_then(|place| around.tokens.get(place)).map(|policy| policy.format.claims());
     let claims = if raw.token.is_some() { Some(claims.unwrap_or_default()) } else { None };
     let steering_key = format!("{key}.steering");
@@ -102,7 +106,7 @@ fn site(
     Site {
         name: hosts.first().map(host_name).unwrap_or_default(),
         hosts,
-        origin: origin.unwrap_or_default(),
+        origin: group.unwrap_or_default(),
         token,
         cors: raw.cors.as_ref().map(|raw| cors(report, &format!("{key}.cors"), raw)),
         merge_slashes: raw.merge_slashes,

@@ -28,7 +28,7 @@ pub(super) fn steering(report: &mut Report, name: &str, raw: &raw::Steering, con
     if ttl.subsec_nanos() != 0 {
         report.mistake(&ttl_key, "is no whole number of seconds", "write whole seconds, such as \"300s\"");
     }
-    path(report, &format!("{key}.path"), &raw.path);
+    path(report, &format!("{key}.path"), &raw.path, "/steering.json");
     let pathways = pathways(report, &format!("{key}.pathways"), &raw.pathways);
     if let Some(written) = &raw.successor {
         successor(report, &format!("{key}.successor"), written);
@@ -46,12 +46,14 @@ pub(super) fn steering(report: &mut Report, name: &str, raw: &raw::Steering, con
 }
 
 /// One spelling of a path, which is its normal form: no request for it is missed.
-fn path(report: &mut Report, key: &str, written: &str) {
+pub(super) fn path(report: &mut Report, key: &str, written: &str, example: &str) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let is_segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(plain);
     if !written.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment)) {
         let reason = format!("\"{}\" is not a path that the node can serve", written.escape_debug());
-        let remedy = "write a path such as \"/steering.json\": letters, digits, \"-\", \".\", \"_\", \"~\" between single \"/\"";
+        let remedy = format!(
+            "write a path such as \"{example}\": letters, digits, \"-\", \".\", \"_\", \"~\" between single \"/\""
+        );
         report.mistake(key, reason, remedy);
     }
 }

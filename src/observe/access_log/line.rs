@@ -35,6 +35,9 @@ pub const USER_AGENT_BYTES_MAX: usize = 512;
 /// Bytes of `tls_fingerprint`.
 pub const TLS_FINGERPRINT_BYTES_MAX: usize = 36;
 
+/// Bytes of `node`.
+pub const NODE_BYTES_MAX: usize = 64;
+
 /// Every field, in the order of the line, with what it says.
 pub const FIELDS: &[(&str, &str)] = &[
     ("ts", "when the request came in: RFC 3339, UTC, milliseconds"),
@@ -61,6 +64,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("cmcd", "what the player says: sid, ot, br, bl, mtp, bs, su, nor"),
     ("user_agent", "User-Agent header"),
     ("tls_fingerprint", "JA4 of the client, with log.tls_fingerprint; absent where it is not known"),
+    ("node", "the node that the request came from; absent for a viewer's"),
     ("aborted", "whether the transfer broke off before its end"),
 ];
 
@@ -77,10 +81,11 @@ enum Text {
     Cmcd,
     UserAgent,
     TlsFingerprint,
+    Node,
 }
 
 /// Number of [`Text`]s.
-const TEXTS: usize = 10;
+const TEXTS: usize = 11;
 /// The end of a text that is absent.
 const ABSENT: u16 = u16::MAX;
 /// What a text that was cut ends in.
@@ -124,6 +129,7 @@ impl Entry {
             (record.cmcd, CMCD_BYTES_MAX + 1),
             (record.user_agent, USER_AGENT_BYTES_MAX),
             (record.tls_fingerprint, TLS_FINGERPRINT_BYTES_MAX),
+            (record.hop, NODE_BYTES_MAX),
         ];
         let (texts, ends) = pack(&texts);
         Entry {
@@ -179,6 +185,7 @@ impl Entry {
             cmcd: self.text(Text::Cmcd).map(Cmcd::parse).filter(|cmcd| !cmcd.is_empty()),
             user_agent: self.text(Text::UserAgent),
             tls_fingerprint: self.text(Text::TlsFingerprint),
+            node: self.text(Text::Node),
             aborted: self.aborted,
         }
     }
@@ -259,6 +266,8 @@ struct Line<'a> {
     user_agent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_fingerprint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
     aborted: bool,
 }
 

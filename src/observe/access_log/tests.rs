@@ -40,6 +40,7 @@ fn full() -> Record<'static> {
         cmcd: Some("br=3200,sid=\"c\",bs"),
         user_agent: Some("player \"one\""),
         tls_fingerprint: Some("t13d1516h2_8daaf6152771_e5627efa2ab1"),
+        hop: Some("edge-1"),
         aborted: true,
         ..hit()
     }
@@ -59,7 +60,7 @@ fn a_line_has_every_field_in_its_order() {
             "ttfb_ms": 0.08, "total_ms": 0.12, "coalesced_wait_ms": 1.5, "age_s": 3, "ttl_s": -1,
             "session": "viewer-7", "cmcd": {"br": 3200, "sid": "c", "bs": true},
             "user_agent": "player \"one\"", "tls_fingerprint": "t13d1516h2_8daaf6152771_e5627efa2ab1",
-            "aborted": true,
+            "node": "edge-1", "aborted": true,
         })
     );
     let places: Vec<_> = FIELDS.iter().map(|(name, _)| line.find(&format!("\"{name}\":")).unwrap()).collect();

@@ -134,6 +134,20 @@ pub const CONNECTIONS_REFUSED: Family = Family {
     unit: "connections",
     help: "Client connections closed at accept because the limit was reached.",
 };
+/// `forebay_proxy_protocol_refused_total`
+pub const PROXY_PROTOCOL_REFUSED: Family = Family {
+    name: "forebay_proxy_protocol_refused_total",
+    labels: &["reason"],
+    unit: "connections",
+    help: "Connections of load balancers closed for their PROXY protocol header, by reason: missing, malformed, too_long, checksum, timeout, cut (ended within it).",
+};
+/// `forebay_health_checks_total`
+pub const HEALTH_CHECKS: Family = Family {
+    name: "forebay_health_checks_total",
+    labels: &["code"],
+    unit: "requests",
+    help: "Requests for server.health_path, by status code.",
+};
 /// `forebay_access_log_dropped_total`
 pub const ACCESS_LOG_DROPPED: Family = Family {
     name: "forebay_access_log_dropped_total",
@@ -175,6 +189,8 @@ pub const METRICS: &[Family] = &[
     TARGET_DURATION,
     CONNECTIONS,
     CONNECTIONS_REFUSED,
+    PROXY_PROTOCOL_REFUSED,
+    HEALTH_CHECKS,
     ACCESS_LOG_DROPPED,
     CONFIG_LAST_RELOAD_SUCCESSFUL,
     BUILD_INFO,

@@ -208,6 +208,8 @@ fn every_listed_family_is_registered_under_its_name_and_help() {
     metrics.parking_refused(Some(0), "parked");
     metrics.late_hold(Some(0));
     metrics.jwks_refresh("viewer", "changed");
+    metrics.proxy_protocol_refused("missing").inc();
+    metrics.health_checks("200").inc();
     let text = text(&metrics);
     for family in METRICS {
         assert!(text.contains(&format!("# HELP {} {}\n", family.name, family.help)), "{}", family.name);
@@ -228,12 +230,35 @@ fn rules_and_dashboard_name_only_metrics_that_exist() {
         "forebay_cache_bytes",
         "forebay_cache_evictions_total",
         "forebay_prefetch_bytes_total",
+        "forebay_origin_breaker_state",
+        "forebay_origin_certificate_expiry_seconds",
+        "forebay_origin_ejected",
+        "forebay_origin_errors_total",
+        "forebay_origin_fallbacks_total",
         "forebay_origin_first_byte_seconds",
         "forebay_origin_requests_total",
         "forebay_origin_response_bytes_total",
         "forebay_disk_out",
         "forebay_disk_corrupt_total",
         "forebay_disk_writes_shed_total",
+        "forebay_fleet_config_versions",
+        "forebay_fleet_nodes",
+        "forebay_fleet_outbox_purges",
+        "forebay_fleet_purges_total",
+        "forebay_fleet_watermark_seconds",
+        "forebay_hop_behind_total",
+        "forebay_hop_refused_total",
+        "forebay_hop_requests_total",
+        "forebay_loops_total",
+        "forebay_origin_queued_requests",
+        "forebay_origin_rate_limited_total",
+        "forebay_origin_resumes_total",
+        "forebay_origin_retry_budget_exhausted_total",
+        "forebay_origin_servers",
+        "forebay_peer_requests_total",
+        "forebay_purge_forwards_pending",
+        "forebay_purge_forwards_total",
+        "forebay_fleet_expired_total",
         "forebay_fleet_up",
         "forebay_playlist_guarded_total",
         "forebay_stream_restarts_total",
@@ -256,5 +281,39 @@ fn rules_and_dashboard_name_only_metrics_that_exist() {
             }
         }
         assert!(seen > 10);
+    }
+    // Where an origin fails, nodes lose each other or purges wait, both say so.
+    for family in [
+        "forebay_origin_breaker_state",
+        "forebay_origin_ejected",
+        "forebay_origin_fallbacks_total",
+        "forebay_origin_resumes_total",
+        "forebay_hop_refused_total",
+        "forebay_loops_total",
+        "forebay_peer_requests_total",
+        "forebay_fleet_up",
+        "forebay_fleet_watermark_seconds",
+        "forebay_fleet_config_versions",
+        "forebay_purge_forwards_pending",
+    ] {
+        assert!(rules.contains(family) && dashboard.contains(family), "{family}");
+    }
+}
+
+/// No two panels of the dashboard have one number, or lie on each other.
+#[test]
+fn panels_of_the_dashboard_are_apart() {
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../../../conf/grafana/forebay.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let (mut numbers, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for panel in panels {
+        assert!(numbers.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        let grid = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+        for y in grid("y")..grid("y") + grid("h") {
+            for x in grid("x")..grid("x") + grid("w") {
+                assert!(x < 24 && places.insert((x, y)), "{panel}");
+            }
+        }
     }
 }

@@ -10,10 +10,7 @@ async fn narrow(queue: Duration, queue_length: usize) -> (Scripted, Arc<OriginGr
         _ => answer(200, "segment"),
     })
     .await;
-    let config = Origin {
-        limits: OriginLimits { connections: 1, queue, queue_length },
-        ..origin(vec![server.server()])
-    };
+    let config = Origin { limits: limits(1, queue, queue_length), ..origin(vec![server.server()]) };
     let (group, registry) = set_up(&config);
     (server, group, registry)
 }
@@ -74,7 +71,7 @@ async fn a_waiting_request_that_goes_away_leaves_its_place() {
 #[tokio::test]
 async fn the_turn_is_free_when_the_body_has_ended_though_the_answer_is_kept() {
     let server = Scripted::always(answer(200, "segment")).await;
-    let limits = OriginLimits { connections: 1, queue: SHORT, queue_length: 0 };
+    let limits = super::limits(1, SHORT, 0);
     let (group, _registry) = set_up(&Origin { limits, ..origin(vec![server.server()]) });
     let mut kept = group.fetch(&get("/x")).await.unwrap();
     body(&mut kept).await.unwrap();
@@ -86,7 +83,7 @@ async fn the_turn_is_free_when_the_body_has_ended_though_the_answer_is_kept() {
 async fn a_broken_body_gives_its_turn_back() {
     let server =
         Scripted::always(vec![send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"), Step::Close]).await;
-    let limits = OriginLimits { connections: 1, queue: SHORT, queue_length: 0 };
+    let limits = super::limits(1, SHORT, 0);
     let (group, _registry) = set_up(&Origin { limits, ..origin(vec![server.server()]) });
     let mut broken = group.fetch(&get("/x")).await.unwrap();
     body(&mut broken).await.unwrap_err();
@@ -97,9 +94,9 @@ async fn a_broken_body_gives_its_turn_back() {
 #[tokio::test]
 async fn a_passed_through_request_counts_in_the_cap() {
     let (_server, group, _registry) = narrow(PATIENCE, 0).await;
-    let passing = group.upstream_peer().await.unwrap();
+    let passing = group.upstream_peer(&Method::GET).await.unwrap();
     assert_eq!(group.fetch(&get("/x")).await.err().unwrap().as_str(), "queue_full");
-    assert_eq!(group.upstream_peer().await.err().unwrap().as_str(), "queue_full");
+    assert_eq!(group.upstream_peer(&Method::GET).await.err().unwrap().as_str(), "queue_full");
     drop(passing);
     assert!(group.fetch(&get("/x")).await.is_ok());
 }
@@ -107,7 +104,7 @@ async fn a_passed_through_request_counts_in_the_cap() {
 #[tokio::test]
 async fn what_nobody_waits_for_leaves_a_quarter_of_the_turns_and_one_at_least() {
     for (connections, spare) in [(1, 0), (2, 1), (4, 3), (16, 12)] {
-        let limits = OriginLimits { connections, queue: SHORT, queue_length: 0 };
+        let limits = super::limits(connections, SHORT, 0);
         let (group, _registry) = set_up(&Origin { limits, ..origin(vec![Refusing::start().server()]) });
         let turns: Vec<_> = std::iter::from_fn(|| group.spare_turn()).take(100).collect();
         assert_eq!(turns.len(), spare, "of {connections}");
@@ -119,7 +116,7 @@ async fn what_nobody_waits_for_leaves_a_quarter_of_the_turns_and_one_at_least() 
 #[tokio::test]
 async fn a_turn_that_was_taken_before_is_one_attempt_and_given_back() {
     let server = Scripted::always(answer(503, "busy")).await;
-    let limits = OriginLimits { connections: 2, queue: SHORT, queue_length: 0 };
+    let limits = super::limits(2, SHORT, 0);
     let (group, registry) = set_up(&Origin { limits, ..origin(vec![server.server()]) });
     let request = FetchRequest { reason: FetchReason::Prefetch, ..get("/x") };
     let turn = group.spare_turn().unwrap();
@@ -140,10 +137,7 @@ async fn what_the_origin_holds_leaves_half_of_the_turns() {
         false => answer(200, "segment"),
     })
     .await;
-    let config = Origin {
-        limits: OriginLimits { connections: 4, queue: SHORT, queue_length: 16 },
-        ..origin(vec![server.server()])
-    };
+    let config = Origin { limits: limits(4, SHORT, 16), ..origin(vec![server.server()]) };
     let (group, registry) = set_up(&config);
     let reload = |msn: u64| {
         let group = Arc::clone(&group);

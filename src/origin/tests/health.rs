@@ -32,6 +32,9 @@ fn checked(servers: Vec<OriginServer>) -> Origin {
         timeout: PATIENCE,
         unhealthy_after: 2,
         healthy_after: 2,
+        statuses: vec![(200, 299)],
+        body: None,
+        certificate: Duration::ZERO,
     };
     Origin { health: Some(health), ..origin(servers) }
 }
@@ -47,7 +50,7 @@ fn start(config: &Origin) -> (Origins, Arc<OriginGroup>, Registry, watch::Sender
 }
 
 fn health(group: &OriginGroup) -> Vec<bool> {
-    group.servers_health().map(|(_, healthy)| healthy).collect()
+    group.servers_health().into_iter().map(|(_, healthy)| healthy).collect()
 }
 
 fn asked(server: &Scripted) -> usize {
@@ -111,9 +114,9 @@ async fn checks_do_not_wait_for_a_turn_and_take_none() {
     let status = Arc::new(AtomicU16::new(200));
     let server = server(&status, "a").await;
     let mut config = checked(vec![server.server()]);
-    config.limits = OriginLimits { connections: 1, queue: SHORT, queue_length: 0 };
+    config.limits = limits(1, SHORT, 0);
     let (_origins, group, _registry, _stop) = start(&config);
-    let _turn = group.upstream_peer().await.unwrap();
+    let _turn = group.upstream_peer(&Method::GET).await.unwrap();
     status.store(500, Ordering::SeqCst);
     eventually("it is out", || health(&group) == [false]).await;
 }
@@ -154,4 +157,44 @@ async fn checks_end_on_shutdown_and_with_their_origins() {
     eventually("checks are made", || !answering.seen().is_empty()).await;
     drop((origins, group));
     eventually("no task is left", || stop.receiver_count() == 0).await;
+}
+
+#[tokio::test]
+async fn statuses_and_the_text_of_the_body_decide() {
+    let large = format!("{}state=well", "x".repeat(40_000));
+    for (status, text, statuses, wanted, passes) in [
+        (200, "state=well", vec![(200, 299)], Some("state=well"), true),
+        (200, large.as_str(), vec![(200, 299)], Some("state=well"), true),
+        (200, "state=ill", vec![(200, 299)], Some("state=well"), false),
+        (200, "", vec![(200, 299)], Some("x"), false),
+        (404, "none", vec![(200, 200), (400, 404)], None, true),
+        (204, "", vec![(200, 200)], None, false),
+    ] {
+        let server = Scripted::always(answer(status, text)).await;
+        let mut config = checked(vec![server.server()]);
+        let health = config.health.as_mut().unwrap();
+        (health.statuses, health.body) = (statuses, wanted.map(str::to_owned));
+        let (_origins, group, _registry, _stop) = start(&config);
+        if passes {
+            // From unhealthy, so that it is a check that says so.
+            group.members.now().servers[0].set_healthy(false);
+        }
+        eventually("the checks say so", || super::health::health(&group) == [passes]).await;
+        let before = server.seen().len();
+        eventually("and go on saying so", || server.seen().len() >= before + 4).await;
+        assert_eq!(super::health::health(&group), [passes], "{status} {wanted:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_without_end_is_not_read_for_ever() {
+    let endless = std::iter::repeat_n(super::scripted::send("x".repeat(16_384)), 64);
+    let mut steps = vec![super::scripted::send("HTTP/1.1 200 OK\r\n\r\n")];
+    steps.extend(endless);
+    steps.push(Step::Hold);
+    let server = Scripted::always(steps).await;
+    let mut config = checked(vec![server.server()]);
+    config.health.as_mut().unwrap().body = Some("y".to_owned());
+    let (_origins, group, _registry, _stop) = start(&config);
+    eventually("it is out", || health(&group) == [false]).await;
 }

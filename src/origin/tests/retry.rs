@@ -135,13 +135,13 @@ async fn healthy_servers_take_turns() {
 
 #[test]
 fn pauses_grow_and_are_bounded() {
+    let pauses = (Duration::from_millis(20), Duration::from_millis(200));
+    let backoff = |attempt| crate::origin::fetch::backoff(attempt, pauses);
     for attempt in 1..40 {
-        let pause = crate::origin::backoff(attempt);
-        assert!(
-            pause >= crate::origin::BACKOFF_BASE / 2 && pause <= crate::origin::BACKOFF_MAX,
-            "{attempt}: {pause:?}"
-        );
+        let pause = backoff(attempt);
+        assert!(pause >= pauses.0 / 2 && pause <= pauses.1, "{attempt}: {pause:?}");
     }
-    assert!(crate::origin::backoff(1) <= crate::origin::BACKOFF_BASE);
-    assert!(crate::origin::backoff(30) >= crate::origin::BACKOFF_MAX / 2);
+    assert!(backoff(1) <= pauses.0);
+    assert!(backoff(30) >= pauses.1 / 2);
+    assert_eq!(crate::origin::fetch::backoff(3, (Duration::ZERO, Duration::ZERO)), Duration::ZERO);
 }

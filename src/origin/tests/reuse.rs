@@ -159,5 +159,5 @@ async fn two_groups_never_share_a_connection() {
 }
 
 fn one_attempt() -> Retry {
-    Retry { attempts: 1, on_connect: true, on_status: vec![] }
+    retry(1, vec![])
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -19,6 +20,8 @@ pub(super) enum Step {
     Close,
     /// Neither sends nor closes until the client is gone.
     Hold,
+    /// Goes on after this time.
+    Pause(Duration),
     /// Goes on when the test says so.
     Await(Arc<Notify>),
 }
@@ -156,6 +159,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
                     let _ = stream.shutdown().await;
                     return;
                 }
+                Step::Pause(time) => tokio::time::sleep(time).await,
                 Step::Await(go) => go.notified().await,
                 Step::Hold => {
                     let _ = stream.read(&mut [0]).await;

@@ -72,7 +72,7 @@ fn site(rule: &str, merge_slashes: bool) -> Arc<Site> {
 fn key(site: &Site, target: &str) -> Option<(Key, String)> {
     let mut header = RequestHeader::build("GET", target.as_bytes(), None).ok()?;
     header.insert_header(HOST, "a.test").ok()?;
-    normalise(&mut header, site, 8192).ok()?;
+    normalise(&mut header, site, 8192, true).ok()?;
     let path = header.uri.path();
     let (held, claims) = (Held::default(), Claims::default());
     let kind = crate::asset::classify(path);

@@ -69,6 +69,10 @@ impl SliceSource for Made {
         self.ahead.lock().push(index);
     }
 
+    fn direct(&self) -> Option<Arc<dyn SliceSource>> {
+        None
+    }
+
     fn held_only(&self) -> Arc<dyn SliceSource> {
         Arc::new(Made { whole: self.whole.clone(), ..Made::default() })
     }

@@ -10,6 +10,7 @@ pub mod hello;
 pub mod json;
 pub mod links;
 pub mod macs;
+pub mod proxy;
 pub mod request;
 pub mod cat;
 pub mod session;
@@ -54,4 +55,5 @@ pub const TARGETS: &[Target] = &[
     Target { name: "playlist", make: texts::playlist },
     Target { name: "manifest", make: texts::manifest },
     Target { name: "hello", make: hello::hello },
+    Target { name: "proxy_protocol", make: proxy::proxy_protocol },
 ];

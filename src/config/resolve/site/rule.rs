@@ -103,12 +103,23 @@ fn rule(report: &mut Report, key: &str, raw: &raw::Rule, of_site: &OfSite<'_>) -
         playlist: playlist.unwrap_or_default(),
         cmsd: raw.cmsd,
         steering: steered(report, key, raw, of_site),
+        shared: raw.shared && sharing(report, key, quota),
         disk: raw.disk.map(|written| match written {
             raw::DiskAdmission::Second => DiskAdmission::Second,
             raw::DiskAdmission::Always => DiskAdmission::Always,
             raw::DiskAdmission::Never => DiskAdmission::Never,
         }),
     }
+}
+
+/// Whether anything of a rule may be shared with other nodes.
+fn sharing(report: &mut Report, key: &str, quota: Option<u64>) -> bool {
+    let key = format!("{key}.shared");
+    if quota.is_some() {
+        let reason = "goes against a key by user: one user's objects stay on the node";
+        report.mistake(&key, reason, "remove it, or take cookies, claims and authorization out of the key");
+    }
+    true
 }
 
 /// What paths count as is asked before anything else is known of a request.
@@ -223,6 +234,7 @@ fn ineffective(report: &mut Report, key: &str, raw: &raw::Rule, methods: &[Metho
         ("playlist", raw.playlist.is_some()),
         ("cmsd", raw.cmsd),
         ("steering", raw.steering.is_some()),
+        ("shared", raw.shared),
     ];
     let mut written = |names: &[(&str, bool)], reason: &str, remedy: &str| {
         for (name, _) in names.iter().filter(|(_, written)| *written) {

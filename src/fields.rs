@@ -96,26 +96,9 @@ const OWN: [&str; 10] = [
     "via",
 ];
 
-/// Fields of a request that choose between forms of one answer, or that the node sets itself: no part of a key.
-const UNKEYED: [&str; 17] = [
-    "accept-encoding",
-    "cache-control",
-    "cdn-loop",
-    "cookie",
-    "date",
-    "expect",
-    "host",
-    "if-match",
-    "if-modified-since",
-    "if-none-match",
-    "if-range",
-    "if-unmodified-since",
-    "max-forwards",
-    "origin",
-    "pragma",
-    "range",
-    "via",
-];
+/// Fields of a request that choose between forms of one answer, or that the node sets itself: no part of a key, and no more are
+/// those of [`EXCHANGE`].
+const UNKEYED: [&str; 5] = ["accept-encoding", "cookie", "date", "origin", "via"];
 
 /// Fields of a request that steer one exchange between two parties: which part is sent, whether it is sent at all, from where.
 const EXCHANGE: [&str; 12] = [
@@ -165,7 +148,7 @@ pub fn may_be_set(name: &str) -> bool {
 pub fn may_be_keyed(name: &str) -> bool {
     !is_of_connection(name)
         && !is_withheld(name)
-        && !UNKEYED.iter().any(|known| known.eq_ignore_ascii_case(name))
+        && !UNKEYED.iter().chain(&EXCHANGE).any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Whether answers under one key may differ by a request's field of this name (any case): the node neither sets it

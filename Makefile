@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-bench setup-demo demo test bench latency conformance fuzz fmt
+.PHONY: help setup setup-bench setup-demo demo test bench micro latency conformance fuzz fmt
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -24,10 +24,16 @@ test: setup ## Formatting, lints, unit, integration and browser tests: what has 
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) test --workspace --locked
 
-bench: setup-bench ## Measure the node beside nginx on this machine, and what admission by tokens costs
+# Micro-benchmarks come first: cargo leaves a node beside them that has the features of the tests.
+bench: setup-bench ## Measure the node beside nginx, Varnish and Traffic Server on this machine, and what the parts of a request cost
+	@scripts/micro.sh
 	$(CARGO) build --release --workspace --locked
-	@target/release/forebay-loadtest bench all --forebay target/release/forebay
+	@target/release/forebay-loadtest compare quick --forebay target/release/forebay
+	@target/release/forebay-loadtest bench quick --forebay target/release/forebay
 	@exec target/release/forebay token bench
+
+micro: setup-bench ## Measure what the node does for a request, part by part: times and, where valgrind is there, instructions
+	@exec scripts/micro.sh long
 
 latency: setup ## Play a Low-Latency stream in Chromium for 60 s, through the node and straight from its origin, and compare
 	$(CARGO) test --locked --test latency -- --ignored --nocapture

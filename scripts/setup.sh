@@ -3,10 +3,14 @@
 #
 #   scripts/setup.sh          what `make demo` and `make test` need
 #   scripts/setup.sh demo     the same without the Python packages of the tests
-#   scripts/setup.sh bench    the first, and the peers of `make bench`: nginx and wrk
+#   scripts/setup.sh bench    the first, and what `make bench` measures with: wrk, valgrind and gungraun's runner
 #
 # Packages come from apt-get, when this runs as root or sudo asks for no password. Otherwise one line names what is
-# missing, and the exit status is 1. When nothing is missing, nothing is run but the checks. No service is started.
+# missing, and the exit status is 1. When nothing is missing, nothing is run but the checks.
+#
+# No service is started here, and none is needed: tests and benchmarks run servers as their own child processes. In a container
+# nothing else starts one either. On a machine with a running systemd, Debian's packages start their own when they are
+# installed; `systemctl disable --now nginx varnish trafficserver` ends them for good.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -66,6 +70,9 @@ packages() {
         have python3 || missing+=(python3)
         have openssl || missing+=(openssl)
         python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+        have nginx || [ -x /usr/sbin/nginx ] || missing+=(nginx)
+        have varnishd || [ -x /usr/sbin/varnishd ] || missing+=(varnish)
+        have traffic_server || [ -x /usr/bin/traffic_server ] || missing+=(trafficserver)
     fi
     if [ "${#missing[@]}" = 0 ]; then return 0; fi
     install "${missing[@]}" || fail "missing packages that cannot be installed from here: ${missing[*]}"
@@ -74,10 +81,24 @@ packages() {
 # The peers of the benchmarks. Without them the benchmarks still run and name the peer that they leave out.
 bench_packages() {
     local missing=()
-    have nginx || [ -x /usr/sbin/nginx ] || missing+=(nginx)
     have wrk || missing+=(wrk)
+    have valgrind || missing+=(valgrind)
     if [ "${#missing[@]}" = 0 ]; then return 0; fi
     install "${missing[@]}" || echo "setup: the benchmarks leave out, as it cannot be installed from here: ${missing[*]}" >&2
+}
+
+# What counts instructions for the micro-benchmarks, of the version of the library that Cargo.lock names: into target/tools.
+# Without it, or without valgrind, the counts are left out.
+counter() {
+    have valgrind || return 0
+    local version
+    version=$(sed -n '/^name = "gungraun"$/{n;s/^version = "\(.*\)"$/\1/p;}' Cargo.lock)
+    case "$(PATH="$PWD/target/tools/bin:$PATH" gungraun-runner --version 2>/dev/null)" in
+        "gungraun-runner $version") return 0 ;;
+    esac
+    echo "setup: installing gungraun-runner $version into target/tools"
+    cargo install --quiet --locked --version "$version" --root target/tools gungraun-runner >&2 \
+        || echo "setup: the benchmarks leave out counts of instructions, as gungraun-runner cannot be installed" >&2
 }
 
 rust() {
@@ -135,4 +156,7 @@ rust
 packages
 npm_packages
 if [ "$purpose" != demo ]; then all_python_packages; fi
-if [ "$purpose" = bench ]; then bench_packages; fi
+if [ "$purpose" = bench ]; then
+    bench_packages
+    counter
+fi

@@ -23,7 +23,7 @@ use http::HeaderName;
 use parking_lot::Mutex;
 use prometheus::Registry;
 use quick_cache::sync::Cache;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::asset::Kind;
@@ -35,6 +35,7 @@ use crate::peers::Peers;
 use crate::playlists::Playlists;
 use crate::store::{Object, Store};
 use crate::tier::loops::Passed;
+use crate::wake::Watched;
 
 pub use ahead::{Foresight, Learned, Unasked};
 use fill::change::ChangeMetrics;
@@ -159,7 +160,7 @@ pub struct Flight {
     /// Its place in the table.
     slot: u128,
     began: Instant,
-    state: watch::Sender<State>,
+    state: Watched<State>,
     /// Requests that hold a ticket.
     tickets: AtomicUsize,
     /// Wakes the fill when the last ticket is given back.
@@ -449,7 +450,7 @@ impl Flight {
             key,
             slot,
             began: Instant::now(),
-            state: watch::Sender::new(State::Asked),
+            state: Watched::new(State::Asked),
             tickets: AtomicUsize::new(0),
             deserted: Notify::new(),
             joined: AtomicBool::new(false),
@@ -461,12 +462,12 @@ impl Flight {
     }
 
     fn publish(&self, state: State) {
-        self.state.send_replace(state);
+        self.state.set(state);
     }
 
     /// Publishes an end that says nothing to those who have been given a stale object already.
     fn publish_unless_recalled(&self, end: State) {
-        self.state.send_if_modified(|state| {
+        self.state.modify(|state| {
             let open = !matches!(state, State::Recalled(_));
             if open {
                 *state = end;
@@ -527,15 +528,11 @@ impl Ticket {
 
     /// Waits for the answer's header; None: it did not come within `wait`.
     pub async fn answer(&self, wait: Option<Duration>) -> Option<State> {
-        let mut state = self.flight.state.subscribe();
-        let answered = state.wait_for(|state| !matches!(state, State::Asked));
+        let answered = self.flight.state.wait_for(|state| !matches!(state, State::Asked));
         match wait {
-            Some(wait) => tokio::time::timeout(wait, answered).await.ok()?,
-            None => answered.await,
+            Some(wait) => tokio::time::timeout(wait, answered).await.ok(),
+            None => Some(answered.await),
         }
-        // The sender lives as long as the ticket.
-        .ok()
-        .map(|state| state.clone())
     }
 
     /// Fields of the answer that are for the one who started the fetch alone; nobody else is given them.

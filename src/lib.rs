@@ -11,6 +11,7 @@ pub mod fields;
 pub mod lines;
 pub mod outcome;
 pub mod reason;
+pub mod wake;
 pub mod watermark;
 
 // The way of a request: may it go on, what is it, what is held of it, who fetches it, and what is sent.

@@ -18,13 +18,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use tokio::sync::watch;
 
 use crate::hls::directives::{Directives, Skip};
 use crate::hls::read::TARGET_DURATION_DEFAULT;
 use crate::hls::{PlaylistFacts, Reach};
 use crate::key::variant::primary_text;
 use crate::key::{self, Key, hash_of, query_of};
+use crate::wake::{Watched, Watcher};
 use assets::Assets;
 use succession::{Before, Doubt, Doubts, Good, Weighed};
 
@@ -51,7 +51,7 @@ pub struct Playlist {
     /// The latest in full, without segments, and without segments and date ranges: by [`Skip`].
     answers: [ArcSwapOption<Latest>; 3],
     /// How far the latest goes: wakes who waits for more.
-    reach: watch::Sender<Reach>,
+    reach: Watched<Reach>,
     /// When a viewer last asked for it, in milliseconds since 1970.
     asked: AtomicU64,
     /// How far its assets have been named.
@@ -139,7 +139,7 @@ impl Playlist {
             text: text.into(),
             latest: ArcSwapOption::empty(),
             answers: [const { ArcSwapOption::const_empty() }; 3],
-            reach: watch::Sender::new(Reach::default()),
+            reach: Watched::new(Reach::default()),
             asked: AtomicU64::new(0),
             named: Mutex::new(None),
             made_here: ArcSwapOption::empty(),
@@ -198,7 +198,7 @@ impl Playlist {
             learn(&self.answers[skip as usize]);
             reach() > before
         });
-        self.reach.send_if_modified(|reach| {
+        self.reach.modify(|reach| {
             // Whoever waits for an ended one has to be told as well.
             let moved = anew || *reach < facts.reach || facts.ended;
             if moved {
@@ -236,9 +236,9 @@ impl Playlist {
         self.doubts.lock().is_news(doubt, now)
     }
 
-    /// Tells of every reach from now on, the present one first.
-    pub fn reached(&self) -> watch::Receiver<Reach> {
-        self.reach.subscribe()
+    /// Tells of every reach from now on.
+    pub fn reached(&self) -> Watcher<'_, Reach> {
+        self.reach.watch()
     }
 
     /// What the node does for it in its origin's place, as its latest answer and the rules say; None: no answer has come,
@@ -325,17 +325,17 @@ mod tests {
     fn the_latest_goes_furthest_and_those_who_wait_are_told() {
         let playlists = Playlists::new(10, 10);
         let playlist = playlists.get_or_insert("s /a.m3u8");
-        let reached = playlist.reached();
+        let mut reached = playlist.reached();
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         playlist.learn(facts(5, 3), &key("one"), at(1), false);
-        assert_eq!(*reached.borrow(), Reach { next: 8, parts: 0 });
+        assert_eq!(reached.get(), Reach { next: 8, parts: 0 });
         playlist.learn(facts(4, 3), &key("late"), at(2), false);
         assert_eq!(&*playlist.latest().unwrap().key.text, "one");
         playlist.learn(facts(5, 3), &key("again"), at(3), false);
         let latest = playlist.latest().unwrap();
         assert_eq!((latest.grown, latest.fetched), (at(1), at(3)));
         playlist.learn(facts(0, 2), &key("anew"), at(4), true);
-        assert_eq!(*reached.borrow(), Reach { next: 2, parts: 0 });
+        assert_eq!(reached.get(), Reach { next: 2, parts: 0 });
     }
 
     #[test]
@@ -381,8 +381,8 @@ mod tests {
         let mut reached = playlist.reached();
         let mut tells = |query: &str| {
             playlist.learn(facts(5, 3), &key(&format!("s /a.m3u8{query}")), UNIX_EPOCH, false);
-            let told = reached.has_changed().unwrap();
-            reached.mark_unchanged();
+            let told = reached.has_changed();
+            reached.get();
             told
         };
         assert!(tells("?_HLS_msn=7"));
@@ -408,10 +408,10 @@ mod tests {
         playlist.learn(facts(5, 3), &key("s /a.m3u8"), UNIX_EPOCH, false);
         let mut reached = playlist.reached();
         playlist.learn(facts(5, 3), &key("s /a.m3u8"), UNIX_EPOCH, false);
-        assert!(!reached.has_changed().unwrap());
+        assert!(!reached.has_changed());
         playlist.learn(PlaylistFacts { ended: true, ..facts(5, 3) }, &key("s /a.m3u8"), UNIX_EPOCH, false);
-        assert!(reached.has_changed().unwrap());
-        assert_eq!(*reached.borrow_and_update(), Reach { next: 8, parts: 0 });
+        assert!(reached.has_changed());
+        assert_eq!(reached.get(), Reach { next: 8, parts: 0 });
         assert!(playlist.latest().unwrap().facts.ended);
     }
 

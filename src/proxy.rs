@@ -13,6 +13,7 @@ pub(crate) mod entry;
 mod health;
 mod invalidate;
 mod lookup;
+mod newest;
 mod parking;
 mod poll;
 mod purge;
@@ -222,7 +223,8 @@ impl ProxyHttp for Edge {
             Box::pin(self.find_directed(session, ctx, &site, directed.as_ref())).await?
         } else {
             let wanted = self.wanted((session.req_header(), ctx), &site, asked);
-            self.find(&wanted).await.map_err(refused_by)
+            let found = self.find(&wanted).await.map_err(refused_by);
+            found.map(|found| self.newest(&wanted, found))
         };
         match found {
             Ok(found) => {

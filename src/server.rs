@@ -13,11 +13,13 @@ pub mod tls;
 mod zero_copy;
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
 use pingora::server::ListenFds;
 use pingora::server::configuration::ServerConf;
 use pingora::services::Service as _;
@@ -54,6 +56,7 @@ use crate::store::disk::device::Device;
 use crate::store::disk::{DiskError, DiskMetrics, DiskTier, Quotas, directory};
 use crate::store::{Accounts, Store, StoreMetrics};
 use crate::tier::{Identity, TierMetrics};
+use crate::wake;
 use connections::{Connections, Counted, Timed};
 use proxy_protocol::ProxyProtocol;
 
@@ -140,6 +143,9 @@ impl StartError {
 /// What makes devices of configured disks.
 pub type Devices<'a> = dyn Fn(&Disk) -> std::io::Result<Arc<dyn Device>> + 'a;
 
+/// Serves a connection until it ends.
+type Serve = Box<dyn Fn(Stream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 /// A running node.
 pub struct Node {
     http: Vec<SocketAddr>,
@@ -153,6 +159,7 @@ pub struct Node {
     connections: Arc<Connections>,
     store: &'static Store,
     fleet: Option<Arc<Fleet>>,
+    serve: Serve,
 }
 
 /// Tells a node to stop; may be told more than once.
@@ -318,6 +325,10 @@ impl Node {
             origins.start_health_checks(&stopping);
             origins.start_discovery(config.server.resolver, &stopping);
         }
+        let header_limit = config.server.request_timeout;
+        let proxy = config.server.proxy_protocol.as_ref();
+        let proxy = proxy.map(|proxy| ProxyProtocol::new(proxy, header_limit, &metrics));
+        let app = counted(edge, config, &connections, (arena, proxy.clone()));
         let node = Node {
             http: sockets.http_addresses(),
             https: sockets.https_addresses(),
@@ -329,13 +340,10 @@ impl Node {
             connections: Arc::clone(&connections),
             store,
             fleet: fleet.clone(),
+            serve: serve(app.clone(), stopping.clone()),
             control_runtime: None,
         };
         let admin_listener = sockets.take_admin();
-        let header_limit = config.server.request_timeout;
-        let proxy = config.server.proxy_protocol.as_ref();
-        let proxy = proxy.map(|proxy| ProxyProtocol::new(proxy, header_limit, &metrics));
-        let app = counted(edge, config, &connections, (arena, proxy.clone()));
         let fingerprints = config.asks_for_fingerprints().then(|| hello::fingerprints(header_limit));
         let before_tls = proxy_protocol::before_tls(proxy.as_ref(), fingerprints);
         for (runtime, tls) in viewer_runtimes.into_iter().zip(tls) {
@@ -377,6 +385,13 @@ impl Node {
     /// Address of the operator's listener.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Serves a plaintext connection that came by no listener, until it ends: all of a request's way but the system's part.
+    /// For benchmarks.
+    #[doc(hidden)]
+    pub async fn serve(&self, stream: Stream) {
+        (self.serve)(stream).await;
     }
 
     /// What stops the node.
@@ -481,6 +496,15 @@ fn counted(
     options.h2_idle_timeout = Some(config.server.idle_timeout);
     let timed = Timed::new(proxy, config.server.request_timeout, config.server.idle_timeout);
     Counted::new(timed, Arc::clone(connections), arena, header)
+}
+
+/// What serves connections that came by no listener.
+fn serve(app: impl ServerApp + Send + Sync + 'static, stopping: watch::Receiver<bool>) -> Serve {
+    let app = Arc::new(app);
+    Box::new(move |stream| {
+        let (app, stopping) = (Arc::clone(&app), stopping.clone());
+        Box::pin(async move { drop(app.process_new(stream, &stopping).await) })
+    })
 }
 
 fn admin_state(
@@ -633,8 +657,8 @@ fn control_runtime() -> Result<Runtime, StartError> {
 
 /// One of the threads that serve viewers: a connection stays with it, and wakes nobody else's.
 ///
-/// What another thread has woken goes before what has become readable: viewers whom one answer wakes are sent it before the next
-/// requests of those who have it are read.
+/// What another thread has woken goes before what has become readable, and one that it tells of many viewers ([`wake`]) wakes them
+/// in a row: whom one answer wakes are sent it before the next requests of those who have it are read.
 fn viewer_runtime() -> Result<Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_all().global_queue_interval(1).build().map_err(StartError::Threads)
@@ -649,6 +673,7 @@ fn serve_viewers<A: ServerApp + Send + Sync + 'static>(
     connections: Arc<Connections>,
 ) -> Result<(), StartError> {
     let serve = async move {
+        wake::relay_here();
         service.start_service(Some(fds), stopping, 1).await;
         connections.closed_for_good().await;
     };

@@ -20,7 +20,6 @@ use clap::{Args, Subcommand};
 use crate::machine;
 use crate::report::Report;
 use crate::server::{Kind, Setup};
-use crate::{nginx, node};
 
 /// Descriptors that a thousand clients, the origin and the harness need in one process.
 const DESCRIPTORS_MIN: u64 = 4096;
@@ -39,8 +38,14 @@ pub(crate) struct Arguments {
     /// The nginx binary
     #[arg(long, global = true, value_name = "PATH", default_value = "nginx")]
     nginx: PathBuf,
-    /// What is measured, in this order; `direct` lets the clients ask the origin itself
-    #[arg(long, global = true, value_delimiter = ',', default_values = ["forebay", "nginx"])]
+    /// Varnish's binary
+    #[arg(long, global = true, value_name = "PATH", default_value = "varnishd")]
+    varnish: PathBuf,
+    /// Apache Traffic Server's binary
+    #[arg(long, global = true, value_name = "PATH", default_value = "traffic_server")]
+    ats: PathBuf,
+    /// What is measured, in this order, separated by commas; direct lets the clients ask the origin itself
+    #[arg(long, global = true, value_delimiter = ',', value_name = "KIND", default_values = ["forebay", "nginx"])]
     servers: Vec<Kind>,
     /// Write the raw rows, with the facts of the machine, to this file
     #[arg(long, global = true, value_name = "FILE")]
@@ -51,6 +56,8 @@ pub(crate) struct Arguments {
 enum Bench {
     /// All benchmarks with their default sizes, and one summary
     All,
+    /// All benchmarks with smaller sizes, in a few minutes (make bench)
+    Quick,
     /// CPU per 4 KB and per 512 KB hit
     Hits(hits::Arguments),
     /// CPU per hit of a live playlist with the viewer's token written into it
@@ -89,15 +96,27 @@ impl Plan {
     }
 }
 
+/// The sizes of a benchmark, if it is asked for.
+macro_rules! sizes {
+    ($bench:expr, $variant:ident, $module:ident) => {
+        match $bench {
+            Bench::$variant(own) => Some(own.clone()),
+            Bench::All => Some($module::Arguments::default()),
+            Bench::Quick => Some($module::Arguments::quick()),
+            _ => None,
+        }
+    };
+}
+
 /// Runs what was asked for. Fails only when nothing can be measured at all.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
     let setup = Setup {
         forebay: arguments.forebay.clone(),
         nginx: arguments.nginx.clone(),
-        memory: "1GiB".to_owned(),
-        disk: None,
+        varnish: arguments.varnish.clone(),
+        ats: arguments.ats.clone(),
         threads: THREADS,
-        cpus: None,
+        ..Setup::default()
     };
     let descriptors = machine::raise_descriptor_limit()?;
     let mut report = Report::new(machine::facts(&setup).await);
@@ -108,63 +127,32 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
         ));
     }
     let plan = Plan { servers: available(&setup, &arguments.servers, &report).await?, setup, descriptors };
-    let all = matches!(arguments.bench, Bench::All);
-    if all || matches!(arguments.bench, Bench::Hits(_)) {
-        let arguments =
-            if let Bench::Hits(own) = &arguments.bench { own.clone() } else { hits::Arguments::default() };
-        note("hits", Box::pin(hits::run(&plan, &arguments, &mut report)).await, &mut report);
+    if let Some(sizes) = sizes!(&arguments.bench, Hits, hits) {
+        note("hits", Box::pin(hits::run(&plan, &sizes, &mut report)).await, &mut report);
     }
-    if all || matches!(arguments.bench, Bench::Carry(_)) {
-        let arguments =
-            if let Bench::Carry(own) = &arguments.bench { own.clone() } else { carry::Arguments::default() };
-        note("carry", Box::pin(carry::run(&plan, &arguments, &mut report)).await, &mut report);
+    if let Some(sizes) = sizes!(&arguments.bench, Carry, carry) {
+        note("carry", Box::pin(carry::run(&plan, &sizes, &mut report)).await, &mut report);
     }
-    if all || matches!(arguments.bench, Bench::Herd(_)) {
-        let arguments =
-            if let Bench::Herd(own) = &arguments.bench { own.clone() } else { herd::Arguments::default() };
-        note("herd", Box::pin(herd::run(&plan, &arguments, &mut report)).await, &mut report);
+    if let Some(sizes) = sizes!(&arguments.bench, Herd, herd) {
+        note("herd", Box::pin(herd::run(&plan, &sizes, &mut report)).await, &mut report);
     }
-    if all || matches!(arguments.bench, Bench::StalledReader(_)) {
-        let arguments = if let Bench::StalledReader(own) = &arguments.bench {
-            own.clone()
-        } else {
-            stalled::Arguments::default()
-        };
-        note("stalled-reader", Box::pin(stalled::run(&plan, &arguments, &mut report)).await, &mut report);
+    if let Some(sizes) = sizes!(&arguments.bench, StalledReader, stalled) {
+        note("stalled-reader", Box::pin(stalled::run(&plan, &sizes, &mut report)).await, &mut report);
     }
-    if all || matches!(arguments.bench, Bench::Memory(_)) {
-        let arguments = if let Bench::Memory(own) = &arguments.bench {
-            own.clone()
-        } else {
-            memory::Arguments::default()
-        };
-        note("memory", Box::pin(memory::run(&plan, &arguments, &mut report)).await, &mut report);
+    if let Some(sizes) = sizes!(&arguments.bench, Memory, memory) {
+        note("memory", Box::pin(memory::run(&plan, &sizes, &mut report)).await, &mut report);
     }
-    if all || matches!(arguments.bench, Bench::Parked(_)) {
-        let arguments = if let Bench::Parked(own) = &arguments.bench {
-            own.clone()
-        } else {
-            parked::Arguments::default()
-        };
-        note("parked", Box::pin(parked::run(&plan, &arguments, &mut report)).await, &mut report);
+    if let Some(sizes) = sizes!(&arguments.bench, Parked, parked) {
+        note("parked", Box::pin(parked::run(&plan, &sizes, &mut report)).await, &mut report);
     }
-    if all || matches!(arguments.bench, Bench::Purge(_)) {
-        let arguments =
-            if let Bench::Purge(own) = &arguments.bench { own.clone() } else { purge::Arguments::default() };
-        note("purge", Box::pin(purge::run(&plan, &arguments, &mut report)).await, &mut report);
+    if let Some(sizes) = sizes!(&arguments.bench, Purge, purge) {
+        note("purge", Box::pin(purge::run(&plan, &sizes, &mut report)).await, &mut report);
     }
-    if all || matches!(arguments.bench, Bench::Traces(_)) {
-        let arguments = if let Bench::Traces(own) = &arguments.bench {
-            own.clone()
-        } else {
-            traces::Arguments::default()
-        };
-        note("traces", Box::pin(traces::run(&plan, &arguments, &mut report)).await, &mut report);
+    if let Some(sizes) = sizes!(&arguments.bench, Traces, traces) {
+        note("traces", Box::pin(traces::run(&plan, &sizes, &mut report)).await, &mut report);
     }
-    if all || matches!(arguments.bench, Bench::Disk(_)) {
-        let arguments =
-            if let Bench::Disk(own) = &arguments.bench { own.clone() } else { disk::Arguments::default() };
-        Box::pin(disk::run(&plan, &arguments, &mut report)).await;
+    if let Some(sizes) = sizes!(&arguments.bench, Disk, disk) {
+        Box::pin(disk::run(&plan, &sizes, &mut report)).await;
     }
     report.finish(arguments.json.as_deref())
 }
@@ -181,19 +169,12 @@ fn note(bench: &str, outcome: Result<()>, report: &mut Report) {
 async fn available(setup: &Setup, wanted: &[Kind], report: &Report) -> Result<Vec<Kind>> {
     let mut servers = Vec::new();
     for kind in wanted {
-        let there = match kind {
-            Kind::Forebay => node::version(&setup.forebay).await.is_some(),
-            Kind::Nginx => nginx::version(&setup.nginx).await.is_some(),
-            Kind::Direct => true,
-        };
-        match (there, kind) {
-            (true, _) => servers.push(*kind),
-            (false, Kind::Forebay) => bail!(
-                "{} --version does not run: build it (cargo build --release), name another with --forebay PATH, or \
-                 measure without it (--servers nginx)",
-                setup.forebay.display()
-            ),
-            (false, _) => report.say("nginx: not installed, skipped (Debian: apt-get install nginx)"),
+        match (kind.version(setup).await, kind) {
+            (Some(_), _) => servers.push(*kind),
+            (None, Kind::Forebay) => {
+                bail!("{}, or measure without it (--servers nginx)", Kind::Forebay.missing(setup));
+            }
+            (None, _) => report.say(&kind.missing(setup)),
         }
     }
     Ok(servers)

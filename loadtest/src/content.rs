@@ -23,7 +23,7 @@ pub(crate) struct Object {
 }
 
 /// The bytes of one object, by position.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Content {
     seed: u64,
 }
@@ -31,6 +31,26 @@ pub(crate) struct Content {
 /// A digest of bytes that come piece by piece (FNV-1a, 64 bits): tells texts apart that nobody forges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Digest(u64);
+
+/// Where the media of scenarios are, on the origin and, below whatever a server puts before it (a token), on a server.
+pub(crate) const MEDIA: &str = "/media/";
+
+/// What the origin has for a path of a scenario's media.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Expected {
+    pub(crate) content: Content,
+    /// Length of the whole object in bytes.
+    pub(crate) bytes: u64,
+}
+
+/// What the origin has for this path, if the path says it: `.../media/ANYTHING.BYTES.m4s` or `.BYTES.mp4`. What stands before
+/// `/media/` is not part of the content's name.
+pub(crate) fn expected(path: &str) -> Option<Expected> {
+    let name = &path[path.rfind(MEDIA)?..];
+    let stem = name.strip_suffix(".m4s").or_else(|| name.strip_suffix(".mp4"))?;
+    let bytes = stem.rsplit_once('.')?.1.parse().ok()?;
+    Some(Expected { content: Content::of(name), bytes })
+}
 
 // === impl Object ===
 
@@ -97,9 +117,13 @@ impl Content {
         let (unaligned, aligned) = out.split_at_mut(head);
         unaligned.copy_from_slice(&self.word(first)[skip..skip + head]);
         let first = first + u64::from(skip > 0);
-        for (index, chunk) in (first..).zip(aligned.chunks_mut(8)) {
-            chunk.copy_from_slice(&self.word(index)[..chunk.len()]);
+        // Whole words: copies of a length that is not known beforehand are a call for each.
+        let (words, rest) = aligned.as_chunks_mut::<8>();
+        let last = first + words.len() as u64;
+        for (index, word) in (first..).zip(words) {
+            *word = self.word(index);
         }
+        rest.copy_from_slice(&self.word(last)[..rest.len()]);
     }
 
     /// The position of the first byte of `data`, which starts at `offset`, that is not what it has to be.
@@ -176,6 +200,19 @@ mod tests {
     fn a_path_says_what_its_object_is() {
         let object = Object::new("herd-1", 2_000_000, Duration::from_secs(1));
         assert_eq!(Object::parse(&object.path), Some(object));
+    }
+
+    #[test]
+    fn a_media_path_says_its_length_and_its_content_is_the_same_below_a_token() {
+        let plain = expected("/media/live/final/v2/17.625000.m4s").unwrap();
+        let below = expected("/exp=1~hmac=00/media/live/final/v2/17.625000.m4s").unwrap();
+        assert_eq!((plain.bytes, below.bytes), (625_000, 625_000));
+        assert_eq!(whole(plain.content, 64), whole(below.content, 64));
+        for other in
+            ["/media/live/final/index.m3u8", "/17.625000.m4s", "/media/17.m4s", "/media/17.x.m4s", ""]
+        {
+            assert!(expected(other).is_none(), "{other}");
+        }
     }
 
     #[test]

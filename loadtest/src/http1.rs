@@ -98,21 +98,39 @@ impl Client {
     /// Sends a request and receives its answer, which has a Content-Length. After an error the connection is of no
     /// further use.
     pub(crate) async fn plain(&mut self, method: &str, path: &str, body: &str) -> Result<Plain> {
-        tokio::time::timeout(EXCHANGE_MAX, self.exchange_plain(method, path, body))
+        self.ask(method, path, &[], body).await
+    }
+
+    /// The same with further fields of the request's header.
+    pub(crate) async fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Plain> {
+        tokio::time::timeout(EXCHANGE_MAX, self.exchange_plain(method, path, fields, body))
             .await
             .with_context(|| format!("{path}: not complete within {EXCHANGE_MAX:?}"))?
             .with_context(|| path.to_owned())
     }
 
-    async fn exchange_plain(&mut self, method: &str, path: &str, body: &str) -> Result<Plain> {
+    async fn exchange_plain(
+        &mut self,
+        method: &str,
+        path: &str,
+        fields: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Plain> {
         let host = self.host;
+        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let length = if body.is_empty() {
             String::new()
         } else {
             format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len())
         };
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: forebay-loadtest\r\n{length}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: forebay-loadtest\r\n{fields}{length}\r\n{body}"
         );
         self.stream.write_all(request.as_bytes()).await.context("sending the request")?;
         let head = self.read_head().await?;

@@ -7,8 +7,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::{Value, json};
 
 use crate::proc::{allowed_cpus, congestion_control, field};
-use crate::server::Setup;
-use crate::{nginx, node, wrk};
+use crate::server::{Kind, Setup};
+use crate::wrk;
 
 /// The facts that stand above a table of results; what cannot be found out is null.
 pub(crate) async fn facts(setup: &Setup) -> Value {
@@ -22,8 +22,10 @@ pub(crate) async fn facts(setup: &Setup) -> Value {
         "tcp": congestion_control(),
         "date": date.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),
         "loadtest": env!("CARGO_PKG_VERSION"),
-        "forebay": node::version(&setup.forebay).await,
-        "nginx": nginx::version(&setup.nginx).await,
+        "forebay": Kind::Forebay.version(setup).await,
+        "nginx": Kind::Nginx.version(setup).await,
+        "varnish": Kind::Varnish.version(setup).await,
+        "ats": Kind::Ats.version(setup).await,
         "wrk": wrk::version().await,
     })
 }

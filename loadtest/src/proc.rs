@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// Bytes of the blocks that a file's length on disk or in memory is told in (stat(2)).
-const STAT_BLOCK_BYTES: u64 = 512;
+pub(crate) const STAT_BLOCK_BYTES: u64 = 512;
 
 /// What one line of /proc/PID/stat says, as far as it is used (proc(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,19 +26,77 @@ pub(crate) struct Stat {
 /// CPU time (user and system) that a process and all its descendants have used so far. Children that ended and were
 /// waited for are counted, so the figure never falls while the root lives.
 pub(crate) fn tree_cpu(root: u32) -> Result<Duration> {
-    let mut stats = Vec::new();
-    for entry in fs::read_dir("/proc").context("/proc")? {
-        let name = entry.context("/proc")?.file_name();
-        if !name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
-            continue;
+    Processes::now()?.tree_cpu(root).with_context(|| format!("process {root} is no longer there"))
+}
+
+/// A process and all its descendants, as far as they are there.
+pub(crate) fn tree(root: u32) -> Result<Vec<u32>> {
+    Ok(Processes::now()?.tree(root))
+}
+
+/// All processes of the machine at one moment, so that several trees can be told from one reading of /proc.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    stats: Vec<Stat>,
+}
+
+impl Processes {
+    pub(crate) fn now() -> Result<Self> {
+        let mut stats = Vec::new();
+        for entry in fs::read_dir("/proc").context("/proc")? {
+            let name = entry.context("/proc")?.file_name();
+            if !name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()) {
+                continue;
+            }
+            // A process may end between the listing and the reading: it is then in its parent's figure.
+            if let Ok(line) = fs::read_to_string(format!("/proc/{}/stat", name.to_string_lossy())) {
+                stats.push(parse_stat(&line)?);
+            }
         }
-        // A process may end between the listing and the reading: it is then in its parent's figure.
-        if let Ok(line) = fs::read_to_string(format!("/proc/{}/stat", name.to_string_lossy())) {
-            stats.push(parse_stat(&line)?);
-        }
+        Ok(Self { stats })
     }
-    let ticks = tree_ticks(root, &stats).with_context(|| format!("process {root} is no longer there"))?;
-    Ok(duration(ticks))
+
+    /// As [`tree_cpu`]; none: there is no such process.
+    pub(crate) fn tree_cpu(&self, root: u32) -> Option<Duration> {
+        tree_ticks(root, &self.stats).map(duration)
+    }
+
+    /// CPU time of a process alone, without any of its children.
+    pub(crate) fn cpu(&self, pid: u32) -> Option<Duration> {
+        let stat = self.stats.iter().find(|stat| stat.pid == pid)?;
+        Some(duration(stat.ticks - stat.children_ticks))
+    }
+
+    /// A process and all its descendants; nobody when it is not there.
+    pub(crate) fn tree(&self, root: u32) -> Vec<u32> {
+        let mut tree: Vec<u32> =
+            self.stats.iter().filter(|stat| stat.pid == root).map(|stat| stat.pid).collect();
+        let mut next = 0;
+        while let Some(parent) = tree.get(next).copied() {
+            tree.extend(self.stats.iter().filter(|stat| stat.parent == parent).map(|stat| stat.pid));
+            next += 1;
+        }
+        tree
+    }
+}
+
+/// What a process has in memory now, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resident {
+    /// Of its own, and of files.
+    pub(crate) own: u64,
+    /// Shared with others (memory files, `/dev/shm`), as far as it has touched it through a mapping.
+    pub(crate) shared: u64,
+}
+
+/// What a process has in memory (`RssAnon` and `RssFile`, `RssShmem`).
+pub(crate) fn resident(pid: u32) -> Result<Resident> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let bytes = |name: &str| {
+        status_kib(&status, name).map(|kib| kib * 1024).with_context(|| format!("{path}: no {name} line"))
+    };
+    Ok(Resident { own: bytes("RssAnon")? + bytes("RssFile")?, shared: bytes("RssShmem")? })
 }
 
 /// CPU time of the children of this process that ended and were waited for.
@@ -82,6 +140,14 @@ pub(crate) fn memory_files_bytes(pid: u32) -> Result<u64> {
         }
     }
     Ok(bytes)
+}
+
+/// Whether a process is there and has not ended. One that has, and that nobody has waited for, holds nothing any more once the
+/// last of its threads is gone.
+pub(crate) fn runs(pid: u32) -> bool {
+    let ended = |status: &str| field(status, "State").is_some_and(|state| state.starts_with(['Z', 'X']));
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| !ended(&status) || threads() > 1)
 }
 
 /// The TCP congestion control of new connections, if the kernel tells.
@@ -146,7 +212,8 @@ fn status_kib(status: &str, name: &str) -> Option<u64> {
     field(status, name)?.strip_suffix("kB")?.trim().parse().ok()
 }
 
-fn parse_cpu_list(list: &str) -> Result<Vec<u32>> {
+/// The processors of a list as the kernel and `taskset -c` have it: `0-2,5`.
+pub(crate) fn parse_cpu_list(list: &str) -> Result<Vec<u32>> {
     let mut cpus = Vec::new();
     for part in list.split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -187,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_alone_has_not_the_time_of_its_children() {
+        let stat = |pid, parent, ticks, children_ticks| Stat { pid, parent, ticks, children_ticks };
+        let processes = Processes {
+            stats: vec![stat(6, 5, 10, 0), stat(5, 1, 7, 4), stat(7, 6, 1, 0), stat(8, 1, 9, 0)],
+        };
+        let tick = duration(1);
+        assert_eq!(processes.cpu(5), Some(tick * 3));
+        assert_eq!(processes.tree_cpu(5), Some(tick * 18));
+        assert_eq!(processes.tree(5), [5, 6, 7]);
+        assert!(processes.tree(9).is_empty() && processes.cpu(9).is_none());
+    }
+
+    #[test]
     fn the_own_process_has_used_time_and_memory() {
         let pid = std::process::id();
         let mut sum = 0_u64;
@@ -196,6 +276,7 @@ mod tests {
         assert!(resident_bytes(pid).unwrap() > 100_000);
         assert!(peak_memory_bytes(pid).unwrap() > 100_000);
         assert!(memory_bytes(pid).unwrap() > 100_000);
+        assert!(resident(pid).unwrap().own > 100_000);
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl Report {
         report
     }
 
+    /// The facts of the machine.
+    pub(crate) fn machine(&self) -> &Value {
+        &self.machine
+    }
+
     /// One line of text, at once.
     pub(crate) fn say(&self, line: &str) {
         // Nobody reads any more: the exit code and the JSON file still tell.
@@ -83,6 +88,13 @@ impl Report {
     /// A table: the first column to the left, the others to the right.
     pub(crate) fn table(&self, header: &[&str], rows: &[Vec<String>]) {
         for line in table(header, rows) {
+            self.say(&line);
+        }
+    }
+
+    /// The same in Markdown, for a document.
+    pub(crate) fn markdown(&self, header: &[&str], rows: &[Vec<String>]) {
+        for line in markdown(header, rows) {
             self.say(&line);
         }
     }
@@ -108,10 +120,10 @@ impl Report {
 
     /// A failed exchange with a server. A peer's failures are shown and counted in the rows, but they are the peer's.
     pub(crate) fn failure(&mut self, server: Kind, text: &str) {
-        if server == Kind::Nginx {
+        if server.is_peer() {
             self.peer_failures_count += 1;
             if self.peer_failures_count <= PEER_FAILURES_SHOWN_MAX {
-                self.say(&format!("nginx: {text}"));
+                self.say(&format!("{}: {text}", server.as_str()));
             }
         } else {
             self.error(format!("{}: {text}", server.as_str()));
@@ -176,6 +188,22 @@ pub(crate) fn median_min_max(values: &[f64]) -> (f64, f64, f64) {
 }
 
 fn table(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    padded(header, rows).into_iter().map(|cells| cells.join("  ").trim_end().to_owned()).collect()
+}
+
+fn markdown(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let mut lines = padded(header, rows);
+    let rule = |(column, cell): (usize, &String)| {
+        let dashes = "-".repeat(cell.chars().count().saturating_sub(1));
+        if column == 0 { format!(":{dashes}") } else { format!("{dashes}:") }
+    };
+    let rules = lines[0].iter().enumerate().map(rule).collect();
+    lines.insert(1, rules);
+    lines.into_iter().map(|cells| format!("| {} |", cells.join(" | "))).collect()
+}
+
+/// The header and the rows, all cells of a column equally wide.
+fn padded(header: &[&str], rows: &[Vec<String>]) -> Vec<Vec<String>> {
     let header: Vec<String> = header.iter().map(ToString::to_string).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&header).chain(rows).collect();
     let width = |column: usize| {
@@ -187,7 +215,7 @@ fn table(header: &[&str], rows: &[Vec<String>]) -> Vec<String> {
             0 => format!("{cell:width$}"),
             _ => format!("{cell:>width$}"),
         });
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        cells.collect()
     };
     all.into_iter().map(line).collect()
 }
@@ -201,6 +229,13 @@ mod tests {
     fn columns_stand_under_each_other() {
         let rows = [vec!["a".into(), "1".into()], vec!["long".into(), "µs".into()]];
         assert_eq!(table(&["", "value"], &rows), ["      value", "a         1", "long     µs"]);
+    }
+
+    #[test]
+    fn a_table_for_a_document_reads_as_one_in_a_terminal() {
+        let rows = [vec!["a".into(), "1".into()], vec!["long".into(), "µs".into()]];
+        let lines = markdown(&["", "value"], &rows);
+        assert_eq!(lines, ["|      | value |", "| :--- | ----: |", "| a    |     1 |", "| long |    µs |"]);
     }
 
     #[test]
@@ -223,6 +258,8 @@ mod tests {
             [json!("missed"), json!("missed"), json!("met")]
         );
         report.failure(Kind::Nginx, "wrong byte");
+        report.failure(Kind::Varnish, "wrong byte");
+        report.failure(Kind::Ats, "wrong byte");
         assert_eq!(report.finish(None).unwrap(), ExitCode::SUCCESS);
         report.failure(Kind::Forebay, "wrong byte");
         assert_eq!(report.finish(None).unwrap(), ExitCode::FAILURE);

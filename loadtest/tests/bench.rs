@@ -109,10 +109,22 @@ fn a_missing_node_is_an_error_that_says_what_to_do() {
 }
 
 #[test]
-fn a_missing_peer_is_named_and_left_out() {
-    let output = bench(&["herd", "--servers=nginx", "--nginx=/no/such/nginx"]);
+fn missing_peers_are_named_and_left_out() {
+    let output = bench(&[
+        "herd",
+        "--servers=nginx,varnish,ats",
+        "--nginx=/no/such/nginx",
+        "--varnish=/no/such/varnishd",
+        "--ats=/no/such/traffic_server",
+    ]);
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("nginx: not installed, skipped"));
+    let text = String::from_utf8_lossy(&output.stdout);
+    for (peer, package) in [("nginx", "nginx"), ("varnish", "varnish"), ("ats", "trafficserver")] {
+        assert!(
+            text.contains(&format!("{peer}: not installed, skipped (Debian: apt-get install {package})")),
+            "{text}"
+        );
+    }
 }
 
 #[test]

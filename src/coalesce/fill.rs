@@ -173,7 +173,7 @@ pub(super) struct Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         self.coalescer.land(&self.flight);
-        self.flight.state.send_if_modified(|state| {
+        self.flight.state.modify(|state| {
             let unanswered = matches!(state, State::Asked);
             if unanswered {
                 *state = State::Failed(Failure::INTERNAL, None);

@@ -218,7 +218,7 @@ impl Edge {
     ) -> Held {
         let mut reached = playlist.reached();
         let Some(latest) = playlist.latest() else { return Held::NotAtAll };
-        let began = *reached.borrow_and_update();
+        let began = reached.get();
         // What goes back has begun anew: it is not known when it will have got there.
         let is_there = |reach: Reach| {
             reach < began
@@ -244,11 +244,10 @@ impl Edge {
         let grown = async {
             loop {
                 tokio::select! {
-                    // The sender is the playlist's own.
-                    _ = reached.changed() => {}
+                    () = reached.changed() => {}
                     () = waiting.over() => return,
                 }
-                if is_there(*reached.borrow_and_update()) {
+                if is_there(reached.get()) {
                     return;
                 }
             }

@@ -15,11 +15,11 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use prometheus::{IntCounterVec, Opts, Registry};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::playlists::{Latest, Playlist};
+use crate::wake::Watched;
 
 /// Polls in a target duration (part target duration) from when a playlist was due to grow.
 const POLLS_PER_TARGET: u32 = 4;
@@ -50,7 +50,7 @@ pub struct Polls {
 struct Poll {
     playlist: Arc<Playlist>,
     waiters: AtomicUsize,
-    over: watch::Sender<bool>,
+    over: Watched<bool>,
 }
 
 /// A viewer's part in the polls of a playlist: they go on while there is one.
@@ -77,7 +77,7 @@ impl Polls {
         if let Some(poll) = known {
             return Waiting::join(poll);
         }
-        let (waiters, over) = (AtomicUsize::new(0), watch::Sender::new(false));
+        let (waiters, over) = (AtomicUsize::new(0), Watched::new(false));
         let poll = Arc::new(Poll { playlist: Arc::clone(playlist), waiters, over });
         under_way.insert(playlist.text().into(), Arc::clone(&poll));
         let waiting = Waiting::join(&poll);
@@ -103,8 +103,7 @@ impl Waiting {
 
     /// Resolves when the playlist is not polled any more: it is of no use to wait.
     pub(super) async fn over(&self) {
-        // An error would mean that the sender is gone, and `self` holds it.
-        let _ = self.0.over.subscribe().wait_for(|over| *over).await;
+        self.0.over.wait_for(|over| *over).await;
     }
 }
 
@@ -142,7 +141,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.take_out(&mut self.under_way.lock());
-        self.poll.over.send_replace(true);
+        self.poll.over.set(true);
     }
 }
 
@@ -164,8 +163,7 @@ async fn run(ending: Ending, clock: Clock, polls: IntCounterVec, ask: Ask) {
         if Instant::now() < due {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {}
-                // The sender is the playlist's own.
-                _ = reached.changed() => if ending.if_deserted() { return },
+                () = reached.changed() => if ending.if_deserted() { return },
             }
             continue;
         }

@@ -310,10 +310,10 @@ impl Edge {
     ) -> Found {
         let Some(playlist) = playlist else { return std::future::pending().await };
         let mut reached = playlist.reached();
-        let began = *reached.borrow();
+        let began = reached.get();
         loop {
             // What goes back has begun anew: it is not known when it will have got there.
-            let anew = *reached.borrow_and_update() < began;
+            let anew = reached.get() < began;
             let ended = playlist.latest().is_some_and(|latest| latest.facts.ended);
             let reload = Some(reload).filter(|_| !ended && !anew);
             let object = latest_object(self.store, playlist, reload, skip);
@@ -322,10 +322,7 @@ impl Edge {
             {
                 return Found { outcome, ..Found::hit(object) };
             }
-            if reached.changed().await.is_err() {
-                // The playlist outlives its watchers.
-                return std::future::pending().await;
-            }
+            reached.changed().await;
         }
     }
 
@@ -337,7 +334,7 @@ impl Edge {
 }
 
 /// What is held of the latest good answer that has this form, if that goes so far.
-fn latest_object(
+pub(super) fn latest_object(
     store: &Store,
     playlist: &Playlist,
     reload: Option<Reload>,

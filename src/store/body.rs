@@ -11,10 +11,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 
 use super::budget::Reservation;
 use super::hot::{HOT_SENDS, HotBodies, MOVED_BYTES_MIN};
+use crate::wake::Bell;
 
 /// Bytes of a full chunk: what a reader is handed at most at once.
 pub const CHUNK_BYTES: usize = 512 * 1024;
@@ -36,9 +36,9 @@ pub struct Body {
     growing: Mutex<Growing>,
     complete: OnceLock<Complete>,
     /// Wakes readers: more bytes, or the end.
-    arrived: Notify,
+    arrived: Bell,
     /// Wakes the writer of a windowed body: the foremost reader moved.
-    moved: Notify,
+    moved: Bell,
     /// Highest offset any reader has got to.
     foremost: AtomicU64,
     /// Bytes kept behind the foremost reader; [`KEPT`]: all are.
@@ -102,8 +102,8 @@ impl Body {
         Arc::new(Body {
             growing: Mutex::new(Growing { reservation, ..Growing::default() }),
             complete: OnceLock::new(),
-            arrived: Notify::new(),
-            moved: Notify::new(),
+            arrived: Bell::new(),
+            moved: Bell::new(),
             foremost: AtomicU64::new(0),
             window: AtomicU64::new(window.unwrap_or(KEPT)),
             hot: OnceLock::new(),
@@ -234,16 +234,14 @@ impl Body {
                 growing.forget_before(self.foremost.load(Ordering::Acquire).saturating_sub(window));
             }
         }
-        self.arrived.notify_waiters();
+        self.arrived.ring();
     }
 
     /// Waits until a windowed body has room for more; any other body always has.
     pub async fn room(&self) {
         let Some(window) = self.window() else { return };
         loop {
-            let moved = self.moved.notified();
-            tokio::pin!(moved);
-            moved.as_mut().enable();
+            let moved = self.moved.rung();
             let len = self.growing.lock().len;
             if len.saturating_sub(self.foremost.load(Ordering::Acquire)) < window {
                 return;
@@ -265,9 +263,7 @@ impl Body {
     /// [`BodyError`] when it never will be.
     pub async fn whole(&self) -> Result<u64, BodyError> {
         loop {
-            let arrived = self.arrived.notified();
-            tokio::pin!(arrived);
-            arrived.as_mut().enable();
+            let arrived = self.arrived.rung();
             match self.progress() {
                 (len, true) => return Ok(len),
                 _ if self.growing.lock().broken => return Err(BodyError::Broken),
@@ -283,9 +279,7 @@ impl Body {
     /// [`BodyError`] when it breaks off before.
     pub async fn arrival(&self, until: u64) -> Result<(), BodyError> {
         loop {
-            let arrived = self.arrived.notified();
-            tokio::pin!(arrived);
-            arrived.as_mut().enable();
+            let arrived = self.arrived.rung();
             let (here, ended) = self.progress();
             if ended || here >= until || !self.is_kept() {
                 return Ok(());
@@ -312,13 +306,13 @@ impl Body {
                 let _ = self.complete.set(complete);
             }
         }
-        self.arrived.notify_waiters();
+        self.arrived.ring();
     }
 
     /// Ends the body: it broke off. Each reader gets [`BodyError::Broken`] after the bytes that did arrive.
     pub fn fail(&self) {
         self.growing.lock().broken = true;
-        self.arrived.notify_waiters();
+        self.arrived.ring();
     }
 
     /// Bytes from `offset` on, at most up to `end`: some (at most a chunk), none (the end), or not yet.
@@ -482,9 +476,7 @@ impl Reader {
             if let Some(read) = self.try_next()? {
                 return Ok(read);
             }
-            let arrived = self.body.arrived.notified();
-            tokio::pin!(arrived);
-            arrived.as_mut().enable();
+            let arrived = self.body.arrived.rung();
             if let Read::Wait = self.body.read_at(self.offset, self.end)? {
                 arrived.await;
             }
@@ -509,7 +501,7 @@ impl Reader {
     fn move_to(&mut self, offset: u64) {
         self.offset = offset;
         if !self.body.is_complete() && self.body.foremost.fetch_max(offset, Ordering::AcqRel) < offset {
-            self.body.moved.notify_waiters();
+            self.body.moved.ring();
         }
     }
 }

@@ -160,6 +160,8 @@ pub struct Object {
     /// Of a live playlist: its delta update, an object with its own header, copies and splits. It is made once, when one is
     /// wanted, and goes with this object; one that takes its place has its own. Some(None): there is none.
     pub delta: OnceLock<Option<Arc<Object>>>,
+    /// Of an answer to a blocking reload: the same playlist as the answer to a plain request, made when one is wanted.
+    pub plain: ArcSwapOption<Object>,
 }
 
 /// A header made ready for hits within one second.
@@ -192,6 +194,7 @@ impl Object {
             encoded: Encoded::default(),
             carried: Carried::default(),
             delta: OnceLock::new(),
+            plain: ArcSwapOption::empty(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Token carrying: one playlist is fetched and kept, and every viewer gets it with the own token in it, byte for byte.
 
+use std::sync::LazyLock;
+
 use crate::support::client::{Request, Response};
 use crate::support::edge::{Edge, Setup};
 use crate::support::origin::{Answer, Origin};
@@ -91,8 +93,10 @@ async fn node(carry: &str, policy: &str, site: &str) -> (Origin, Edge) {
 
 const SESSION: &str = "session = { keys = [{ id = \"s\", secret_file = \"DIR/s.key\" }] }";
 
+/// A viewer's token, the same each time.
 fn token(viewer: &str) -> String {
-    sign(KEY_HEX, &format!("exp={}~acl=/*~id={viewer}", now() + 3600))
+    static EXPIRES: LazyLock<u64> = LazyLock::new(|| now() + 3600);
+    sign(KEY_HEX, &format!("exp={}~acl=/*~id={viewer}", *EXPIRES))
 }
 
 fn get(target: &str) -> Request {

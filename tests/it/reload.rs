@@ -214,6 +214,38 @@ async fn what_is_held_already_is_not_waited_for() {
     node.stop().await;
 }
 
+/// Whoever begins to watch asks without directives, and gets the newest playlist that is held, whoever it was fetched for;
+/// it may be kept for no longer than a plain one.
+#[tokio::test]
+async fn a_plain_request_gets_the_newest_playlist_that_is_held() {
+    let (origin, _) = low_latency_origin().await;
+    let clock = standing_clock();
+    let node = LocalNode::start_at(&Setup::before(&origin), clock.clone());
+    let parts = |response: &Response| text(response).matches("#EXT-X-PART:").count();
+    let first = node.get(PATH).await;
+    assert_eq!(parts(&first), 2);
+    // An update is not the playlist in full.
+    node.get(&format!("{}&_HLS_skip=YES", reload(10, 2))).await;
+    assert_eq!(parts(&node.get(PATH).await), 2);
+    let newest = node.get(&reload(10, 3)).await;
+    let asked = origin.requests(PATH);
+    clock.advance(Duration::from_millis(500));
+    for target in [PATH, PATH] {
+        let plain = node.get(target).await;
+        assert_eq!((plain.outcome(), parts(&plain)), ("hit", 4));
+        assert_same_bytes(plain.whole(), newest.whole(), "the newest");
+        assert_eq!(plain.get("cache-control"), first.get("cache-control"));
+        assert_ne!(plain.get("cache-control"), newest.get("cache-control"));
+    }
+    assert_eq!(origin.requests(PATH), asked);
+    // The plain one has been used for as long as it may be: it is asked for again, as if there were no newer one.
+    clock.advance(Duration::from_millis(600));
+    assert_eq!((node.get(PATH).await.outcome(), parts(&node.get(PATH).await)), ("hit_stale", 4));
+    origin.await_requests(PATH, asked + 1).await;
+    assert_eq!(origin.last(PATH).target, PATH);
+    node.stop().await;
+}
+
 /// What the playlist cannot have for long is refused, and the origin not asked; after some time without requests it may
 /// have come.
 #[tokio::test]
@@ -450,7 +482,7 @@ async fn a_request_behind_a_held_one_is_answered_after_it() {
     let (origin, gates) = low_latency_origin().await;
     let gate = gates.close(10, 2);
     let node = LocalNode::start_at(&Setup::before(&origin), standing_clock());
-    node.get(PATH).await;
+    let first = node.get(PATH).await;
     let mut connection = open(&node, &reload(10, 2)).await;
     parked(&node, 1).await;
     connection.send(&Request::get(PATH)).await;
@@ -459,7 +491,9 @@ async fn a_request_behind_a_held_one_is_answered_after_it() {
     let held = within("the held answer", connection.response("GET")).await;
     assert!(text(&held).contains("_HLS_part=2"), "{}", text(&held));
     let plain = within("the next answer", connection.response("GET")).await;
-    assert!(text(&plain).ends_with("## plain\n"), "{}", text(&plain));
+    // The same playlist by then, and kept as a plain one is.
+    assert_eq!(plain.get("cache-control"), first.get("cache-control"));
+    assert_ne!(plain.get("cache-control"), held.get("cache-control"));
     assert_eq!(within("the last answer", connection.response("GET")).await.status(), 200);
     node.stop().await;
 }
@@ -671,4 +705,23 @@ async fn viewers_of_the_demo_stream_share_each_part_they_wait_for() {
     }
     node.stop().await;
     serving.abort();
+}
+
+/// What the origin has put in a playlist's place is not passed over for an older playlist.
+#[tokio::test]
+async fn a_plain_request_gets_what_stands_in_the_playlists_place() {
+    let (origin, _) = low_latency_origin().await;
+    let clock = standing_clock();
+    let node = LocalNode::start_at(&Setup::before(&origin), clock.clone());
+    node.get(PATH).await;
+    node.get(&reload(10, 3)).await;
+    for instead in [Answer::status(404), Answer::status(302).header("location", "/other.m3u8")] {
+        origin.on(PATH, instead.cache_control("max-age=60"));
+        clock.advance(Duration::from_secs(8));
+        let first = node.get(PATH).await;
+        let again = node.get(PATH).await;
+        assert_eq!((again.status(), again.outcome()), (first.status(), "hit"), "{:?}", first.head);
+        clock.advance(Duration::from_secs(60));
+    }
+    node.stop().await;
 }

@@ -13,6 +13,7 @@ const ORDER: &[&[&str]] = &[
     &["outcome"],
     &["reason"],
     &["watermark"],
+    &["wake"],
     &["fields"],
     &["lines"],
     &["config"],

@@ -18,7 +18,9 @@ use tokio::net::TcpStream;
 use super::{Plan, hits};
 use crate::origin::{answer_heads, threads_and_listener};
 use crate::report::{Report, median_min_max};
-use crate::{node, proc, wrk};
+use crate::run::pins;
+use crate::server::node;
+use crate::{proc, wrk};
 
 /// The most that a playlist written anew may cost, as a multiple of one that is sent as it is.
 const RATIO_MAX: f64 = 1.3;
@@ -56,6 +58,13 @@ impl Default for Arguments {
     }
 }
 
+impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self { rounds: 3, seconds: 1, ..Self::default() }
+    }
+}
+
 /// One way to carry a token: a site of its own, and what is asked of it.
 struct Way {
     name: &'static str,
@@ -78,7 +87,7 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
         report.say("wrk: not installed, skipped (Debian: apt-get install wrk)");
         return Ok(());
     }
-    let (server_cpus, client_cpus) = hits::pins()?.unzip();
+    let (server_cpus, client_cpus) = pins::split()?.unzip();
     let text = playlist(arguments.segments);
     let (origin, address) = start_origin(&text)?;
     let mut setup = plan.setup("256MiB");

@@ -84,6 +84,21 @@ impl Default for Arguments {
     }
 }
 
+impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self {
+            catalogue: 256,
+            rounds: 1,
+            hit_rounds: 3,
+            hit_seconds: 1,
+            tracked: 200_000,
+            start_up: 20_000,
+            ..Self::default()
+        }
+    }
+}
+
 /// Makes the measurements asked for; one that cannot be completed does not keep the others from being made.
 pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report) {
     let node = plan.servers.contains(&Kind::Forebay);

@@ -64,6 +64,13 @@ impl Default for Arguments {
     }
 }
 
+impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self { rounds: 2, ..Self::default() }
+    }
+}
+
 /// Sends the herd to every server and prints one table.
 pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report) -> Result<()> {
     let Arguments { clients, object_bytes, pace_ms, rounds } = *arguments;

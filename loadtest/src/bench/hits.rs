@@ -12,6 +12,7 @@ use super::Plan;
 use crate::content::Object;
 use crate::origin::Origin;
 use crate::report::{Report, median_min_max};
+use crate::run::pins;
 use crate::server::{Kind, Server};
 use crate::{http1, proc, wrk};
 
@@ -68,6 +69,13 @@ impl Default for Arguments {
     }
 }
 
+impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self { rounds: 3, seconds: 2, ..Self::default() }
+    }
+}
+
 /// Measures every size on every server and prints a table per size.
 pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report) -> Result<()> {
     report.heading("hits: CPU of the whole server per hit, HTTP/1.1");
@@ -75,7 +83,7 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
         report.say("wrk: not installed, skipped (Debian: apt-get install wrk)");
         return Ok(());
     }
-    let pins = if arguments.no_pin { None } else { pins()? };
+    let pins = if arguments.no_pin { None } else { pins::split()? };
     report.say(&match &pins {
         Some((servers, client)) => format!("servers on processors {servers}, wrk on {client}"),
         None => "processors left to the kernel".to_owned(),
@@ -194,16 +202,6 @@ fn print(name: &str, ratio_max: f64, servers: &[Server], samples: &[Vec<Sample>]
         &[&format!("{name} hit"), "CPU µs/request", "CPU ms/GB", "wrk's µs/request", "requests/s"],
         &rows,
     );
-}
-
-/// The first two allowed processors for the servers and the next two for wrk, where there are four and `taskset`.
-pub(super) fn pins() -> Result<Option<(String, String)>> {
-    let cpus = proc::allowed_cpus()?;
-    let taskset = std::process::Command::new("taskset").arg("--version").output().is_ok();
-    Ok(match cpus[..] {
-        [a, b, c, d, ..] if taskset => Some((format!("{a},{b}"), format!("{c},{d}"))),
-        _ => None,
-    })
 }
 
 pub(super) fn url(server: &Server, object: &Object) -> String {

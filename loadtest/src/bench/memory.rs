@@ -58,6 +58,13 @@ impl Default for Arguments {
     }
 }
 
+impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self { objects: 2500, ..Self::default() }
+    }
+}
+
 /// Requests every object once, and hot ones between them, checks every byte, and prints the node's peak memory.
 pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report) -> Result<()> {
     let Arguments { objects, clients, object_bytes } = *arguments;

@@ -26,10 +26,11 @@ use self::origin::{LiveOrigin, Told};
 use self::stream::FIRST_EDGE;
 use self::viewer::{VIEWERS_MAX, Viewer};
 use super::Plan;
+use crate::child::Guarded;
 use crate::proc;
 use crate::report::Report;
+use crate::server::node;
 use crate::server::{Kind, Server, Setup};
-use crate::{child::Guarded, node};
 
 /// Connections that are being made at the same time.
 const CONNECTING_MAX: usize = 64;
@@ -75,6 +76,13 @@ pub(crate) struct Arguments {
 impl Default for Arguments {
     fn default() -> Self {
         Self { clients: 5000, parts: 40, part_ms: 500, part_bytes: 60_000, threads: None, one_fetches_in: 10 }
+    }
+}
+
+impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self { clients: 2000, parts: 20, ..Self::default() }
     }
 }
 
@@ -132,8 +140,8 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
     ));
     let mut rows = Vec::new();
     for kind in &plan.servers {
-        if *kind == Kind::Nginx {
-            report.say("nginx: knows no blocking reload, skipped");
+        if kind.is_peer() {
+            report.say(&format!("{}: knows no blocking reload, skipped", kind.as_str()));
             continue;
         }
         // Without a server between, the other end of each connection is this process's own.
@@ -158,7 +166,7 @@ pub(crate) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
                 .await
                 .context("starting forebay")?,
             ),
-            Kind::Direct | Kind::Nginx => None,
+            _ => None,
         };
         let outcome = park(server.as_ref(), &origin, arguments).await?;
         rows.push(row(*kind, arguments, &outcome, report));

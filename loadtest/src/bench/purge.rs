@@ -18,10 +18,11 @@ use tokio::task::JoinSet;
 
 use super::Plan;
 use crate::http1::{Client, Plain};
+use crate::metrics;
 use crate::report::Report;
 use crate::server::Kind;
+use crate::server::node;
 use crate::trace::Random;
-use crate::{metrics, node};
 use origin::{Origin, path_of, version_of};
 
 /// Connections that fill the cache.
@@ -77,6 +78,11 @@ impl Default for Arguments {
 }
 
 impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self { objects: 200_000, purges: 200, ..Self::default() }
+    }
+
     fn tags(&self) -> u64 {
         self.objects.div_ceil(self.tagged)
     }

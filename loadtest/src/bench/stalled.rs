@@ -63,6 +63,13 @@ impl Default for Arguments {
     }
 }
 
+impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self { rounds: 2, ..Self::default() }
+    }
+}
+
 // === impl Protocol ===
 
 impl Protocol {

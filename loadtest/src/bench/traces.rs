@@ -97,6 +97,11 @@ impl Default for Arguments {
 }
 
 impl Arguments {
+    /// Sizes for a look rather than a figure to quote.
+    pub(super) fn quick() -> Self {
+        Self { requests: 10_000, ..Self::default() }
+    }
+
     fn traces(&self) -> Vec<Trace> {
         self.seeds.iter().flat_map(|seed| [self.zipf(*seed), self.scanned(*seed)]).collect()
     }

@@ -406,7 +406,7 @@ impl Fill<'_> {
 
     /// Puts what the origin has answered with on the shelf, and gives the turn back.
     async fn share(&self, shelf: &Arc<dyn Shelf>, mark: Option<Mark>, turn: Option<Turn>) {
-        let (came, failed) = match &*self.flight.state.borrow() {
+        let (came, failed) = match &self.flight.state.get() {
             State::Answered(object) | State::Confirmed(object) => (Some(Arc::clone(object)), false),
             // A failure is no word on what comes next: another node tries.
             State::Failed(..) | State::Recalled(_) | State::Asked => (None, true),

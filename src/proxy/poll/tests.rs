@@ -88,7 +88,7 @@ async fn a_poll_is_due_with_the_next_segment_and_then_each_quarter_of_the_target
     assert!((2990..3100).contains(&asked[0]) && (3990..4100).contains(&asked[1]), "{asked:?}");
     stage.has.store(4, Ordering::Release);
     stage.pass(700).await;
-    assert_eq!(stage.playlist.reached().borrow().next, 4);
+    assert_eq!(stage.playlist.reached().get().next, 4);
     let seen = *stage.asked().last().unwrap();
     stage.pass(3000).await;
     let asked = stage.asked();

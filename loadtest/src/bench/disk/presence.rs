@@ -9,6 +9,7 @@ use crate::bench::{Plan, hits};
 use crate::content::Object;
 use crate::origin::Origin;
 use crate::report::{Report, median_min_max};
+use crate::run::pins;
 use crate::server::{Disk, Kind, Server};
 use crate::wrk;
 
@@ -31,7 +32,7 @@ pub(super) async fn run(plan: &Plan, arguments: &Arguments, report: &mut Report)
         report.say("wrk: not installed, skipped (Debian: apt-get install wrk)");
         return Ok(());
     }
-    let (server_cpus, client_cpus) = hits::pins()?.unzip();
+    let (server_cpus, client_cpus) = pins::split()?.unzip();
     let mut setup = plan.setup(MEMORY_TIER);
     setup.cpus = server_cpus;
     let load = wrk::Load {

@@ -8,7 +8,6 @@ mod descriptors;
 mod hello;
 mod keys;
 mod listen;
-mod processors;
 pub mod proxy_protocol;
 pub mod tls;
 mod zero_copy;
@@ -59,7 +58,6 @@ use crate::store::{Accounts, Store, StoreMetrics};
 use crate::tier::{Identity, TierMetrics};
 use crate::wake;
 use connections::{Connections, Counted, Timed};
-use processors::Processors;
 use proxy_protocol::ProxyProtocol;
 
 /// How long a request of another node waits for purges that this one does not know of, where no bus says how long.
@@ -240,9 +238,7 @@ impl Node {
         if let Some(mover) = mover {
             control_runtime.spawn(mover.run(store));
         }
-        let processors = Processors::of(threads, cores(), config.server.pin_threads);
-        let viewer_runtimes =
-            (0..threads).map(|_| viewer_runtime(processors.clone())).collect::<Result<Vec<_>, _>>()?;
+        let viewer_runtimes = (0..threads).map(|_| viewer_runtime()).collect::<Result<Vec<_>, _>>()?;
 
         let (stop, stopping) = watch::channel(false);
         let readiness = Arc::new(Readiness::new());
@@ -350,10 +346,9 @@ impl Node {
         let admin_listener = sockets.take_admin();
         let fingerprints = config.asks_for_fingerprints().then(|| hello::fingerprints(header_limit));
         let before_tls = proxy_protocol::before_tls(proxy.as_ref(), fingerprints);
-        for (thread, (runtime, tls)) in viewer_runtimes.into_iter().zip(tls).enumerate() {
+        for (runtime, tls) in viewer_runtimes.into_iter().zip(tls) {
             let (service, fds) = sockets.take_service(tls, before_tls.clone(), app.clone());
-            let place = processors.clone().map(|processors| (processors, thread));
-            serve_viewers((runtime, place), service, fds, stopping.clone(), Arc::clone(&connections))?;
+            serve_viewers(runtime, service, fds, stopping.clone(), Arc::clone(&connections))?;
         }
         if let Some(listener) = admin_listener {
             let shared = fleet.clone();
@@ -664,20 +659,14 @@ fn control_runtime() -> Result<Runtime, StartError> {
 ///
 /// What another thread has woken goes before what has become readable, and one that it tells of many viewers ([`wake`]) wakes them
 /// in a row: whom one answer wakes are sent it before the next requests of those who have it are read.
-fn viewer_runtime(processors: Option<Processors>) -> Result<Runtime, StartError> {
+fn viewer_runtime() -> Result<Runtime, StartError> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    // Of those it starts for what takes long.
-    builder.on_thread_start(move || {
-        if let Some(processors) = &processors {
-            processors.release();
-        }
-    });
     builder.enable_all().global_queue_interval(1).build().map_err(StartError::Threads)
 }
 
 /// Starts a thread that accepts viewers until `stopping`, and serves them until the node has ended.
 fn serve_viewers<A: ServerApp + Send + Sync + 'static>(
-    (runtime, place): (Runtime, Option<(Processors, usize)>),
+    runtime: Runtime,
     mut service: Service<A>,
     fds: ListenFds,
     stopping: watch::Receiver<bool>,
@@ -690,12 +679,7 @@ fn serve_viewers<A: ServerApp + Send + Sync + 'static>(
     };
     std::thread::Builder::new()
         .name("forebay-viewers".to_owned())
-        .spawn(move || {
-            if let Some((processors, thread)) = place {
-                processors.keep(thread);
-            }
-            runtime.block_on(serve);
-        })
+        .spawn(move || runtime.block_on(serve))
         .map(drop)
         .map_err(StartError::Threads)
 }

@@ -93,8 +93,6 @@ pub struct Server {
     pub admin_token: Option<Secret>,
     /// Threads that serve viewers. None: one per core.
     pub threads: Option<NonZeroUsize>,
-    /// Whether each of these threads is kept on a processor of its own, where there is one for each.
-    pub pin_threads: bool,
     /// Whether plaintext listeners speak HTTP/2 to clients that start with its preface.
     pub h2c: bool,
     /// Whether hot bodies are sent over plaintext HTTP/1.1 without a copy.

@@ -104,9 +104,6 @@ pub(super) struct Server {
     /// Threads that serve viewers. Default: one per core.
     #[schemars(range(min = 1, max = 1024), example = 4)]
     pub(super) threads: Option<u32>,
-    /// Keep each of these threads on a processor of its own, where there are as many threads as processors. Say false where
-    /// others want the same processors.
-    pub(super) pin_threads: bool,
     /// Whether plaintext listeners speak HTTP/2 to clients that start with its preface (RFC 9113 section 3.3).
     pub(super) h2c: bool,
     /// Send hot bodies over plaintext HTTP/1.1 from the kernel's page cache, without a copy. A body of 64KiB to 16MiB
@@ -152,7 +149,6 @@ impl Default for Server {
             admin: None,
             admin_token_file: None,
             threads: None,
-            pin_threads: true,
             h2c: false,
             zero_copy: true,
             trusted_proxies: Vec::new(),

@@ -19,31 +19,19 @@ use clap::{Args, Subcommand};
 
 use crate::machine;
 use crate::report::Report;
+use crate::server::arguments::Programs;
 use crate::server::{Kind, Setup};
 
 /// Descriptors that a thousand clients, the origin and the harness need in one process.
 const DESCRIPTORS_MIN: u64 = 4096;
-
-/// Worker threads of a server, where a benchmark does not say otherwise.
-const THREADS: u32 = 2;
 
 /// What `forebay-loadtest bench` is given.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     bench: Bench,
-    /// The node's binary
-    #[arg(long, global = true, value_name = "PATH", default_value = "target/release/forebay")]
-    forebay: PathBuf,
-    /// The nginx binary
-    #[arg(long, global = true, value_name = "PATH", default_value = "nginx")]
-    nginx: PathBuf,
-    /// Varnish's binary
-    #[arg(long, global = true, value_name = "PATH", default_value = "varnishd")]
-    varnish: PathBuf,
-    /// Apache Traffic Server's binary
-    #[arg(long, global = true, value_name = "PATH", default_value = "traffic_server")]
-    ats: PathBuf,
+    #[command(flatten)]
+    programs: Programs,
     /// What is measured, in this order, separated by commas; direct lets the clients ask the origin itself
     #[arg(long, global = true, value_delimiter = ',', value_name = "KIND", default_values = ["forebay", "nginx"])]
     servers: Vec<Kind>,
@@ -110,14 +98,7 @@ macro_rules! sizes {
 
 /// Runs what was asked for. Fails only when nothing can be measured at all.
 pub(crate) async fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let setup = Setup {
-        forebay: arguments.forebay.clone(),
-        nginx: arguments.nginx.clone(),
-        varnish: arguments.varnish.clone(),
-        ats: arguments.ats.clone(),
-        threads: THREADS,
-        ..Setup::default()
-    };
+    let setup = arguments.programs.setup();
     let descriptors = machine::raise_descriptor_limit()?;
     let mut report = Report::new(machine::facts(&setup).await);
     if descriptors < DESCRIPTORS_MIN {

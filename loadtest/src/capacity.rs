@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::machine;
 use crate::measure::summary::Summary;
+use crate::output::words::LATE_REMEDY;
 use crate::report::Report;
 use crate::run::Finished;
 use crate::run::command::{self, INTERRUPTED};
@@ -120,12 +121,15 @@ fn line(tried: &Tried) -> String {
     let Tried { viewers, summary, .. } = tried;
     let (cpu, _) = per_thousand(summary);
     let figures = format!(
-        "{} at a time, {:.2} Gbit/s, {:.0} requests/s, start-up p95 {:.0} ms, stalled {:.3} %, errors {:.3} %, CPU {} per 1,000",
+        "{} at a time, {:.2} Gbit/s, {:.0} requests/s, start-up p95 {:.0} ms, stalled {:.3} %, {:.2} Mbit/s each, \
+         {} segments given up, errors {:.3} %, CPU {} per 1,000",
         summary.viewers.most,
         summary.requests.gbit_per_second,
         summary.requests.per_second,
         summary.viewers.startup_ms.p95,
         summary.viewers.stall_ratio * 100.0,
+        summary.viewers.bitrate / 1e6,
+        summary.viewers.abandoned,
         summary.requests.error_ratio * 100.0,
         cpu.map_or_else(|| "-".to_owned(), |cpu| format!("{cpu:.2}")),
     );
@@ -168,11 +172,7 @@ fn told(kind: Kind, scenario: &Scenario, found: &Found) -> Vec<String> {
         summary.viewers.most, scenario.name, carried.viewers
     ));
     if found.is_testers() {
-        lines.push(format!(
-            "the tester itself was the limit (pacing p99 over {}), not {name}: run viewers on further machines (forebay-loadtest \
-             join), or on more processors",
-            trial::PACING_P99_MAX
-        ));
+        lines.push(format!("the tester itself was the limit, not {name}: {LATE_REMEDY}"));
     }
     let (cpu, memory) = per_thousand(summary);
     lines.push(format!(
@@ -195,6 +195,8 @@ fn as_json(tried: &Tried) -> Value {
         "tester_was_the_limit": matches!(tried.broke, Some(Broke::Tester { .. })),
         "gbit_per_second": tried.summary.requests.gbit_per_second,
         "requests_per_second": tried.summary.requests.per_second,
+        "bitrate": tried.summary.viewers.bitrate,
+        "abandoned": tried.summary.viewers.abandoned,
         "server_processors_per_1000_viewers": cpu,
         "server_bytes_per_1000_viewers": memory,
         "pacing_p99": tried.summary.pacing.p99,

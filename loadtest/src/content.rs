@@ -43,11 +43,11 @@ pub(crate) struct Expected {
     pub(crate) bytes: u64,
 }
 
-/// What the origin has for this path, if the path says it: `.../media/ANYTHING.BYTES.m4s` or `.BYTES.mp4`. What stands before
-/// `/media/` is not part of the content's name.
+/// What the origin has for this path, if the path says it: `.../media/ANYTHING.BYTES.m4s`, `.BYTES.mp4` or `.BYTES.key`. What stands
+/// before `/media/` is not part of the content's name.
 pub(crate) fn expected(path: &str) -> Option<Expected> {
     let name = &path[path.rfind(MEDIA)?..];
-    let stem = name.strip_suffix(".m4s").or_else(|| name.strip_suffix(".mp4"))?;
+    let stem = [".m4s", ".mp4", ".key"].into_iter().find_map(|end| name.strip_suffix(end))?;
     let bytes = stem.rsplit_once('.')?.1.parse().ok()?;
     Some(Expected { content: Content::of(name), bytes })
 }

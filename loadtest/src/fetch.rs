@@ -3,6 +3,8 @@
 //! Viewers ask through [`Fetch`]: in a run that is [`crate::wire`] (sockets), in a rehearsal [`crate::rehearse`] (no sockets, and
 //! time that is computed). Times are [`tokio::time::Instant`], so that both have the same clock.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::time::Instant;
@@ -17,9 +19,9 @@ pub(crate) trait Fetch {
     /// Closes all connections, as a viewer does that leaves.
     fn leave(&self);
 
-    /// Bytes of bodies that had come in exchanges that were given up since this was asked last. 0 also from whoever does not count.
-    fn take_dropped(&self) -> u64 {
-        0
+    /// The exchanges that were given up since this was asked last. None also from whoever does not count.
+    fn take_dropped(&self) -> Vec<GivenUp> {
+        Vec::new()
     }
 }
 
@@ -34,6 +36,35 @@ pub(crate) struct Get<'a> {
     /// When the request was to be sent: waiting for a connection or a late timer counts as latency.
     pub(crate) due: Instant,
     pub(crate) body: Body,
+    /// Where it is told how far the exchange is, as often as something comes; none: nobody looks.
+    pub(crate) progress: Option<&'a Cell<Progress>>,
+}
+
+/// How far an exchange is that is under way, for who may give it up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// When the request was handed over to a connection; none: nothing was told yet.
+    pub(crate) sent: Option<Instant>,
+    /// When the head of the answer was there; none: it is not yet.
+    pub(crate) first_byte: Option<Instant>,
+    /// Bytes of the body that came.
+    pub(crate) bytes: u64,
+    /// Those of the whole body, if they are announced.
+    pub(crate) length: Option<u64>,
+}
+
+/// What an object of a stream is, for who asks and for who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Multivariant,
+    Playlist,
+    /// A blocking playlist reload.
+    Reload,
+    /// What segments are encrypted with.
+    Key,
+    Init,
+    Segment,
+    Part,
 }
 
 /// How a body is treated.
@@ -67,6 +98,20 @@ pub(crate) struct Exchange {
     /// Whether a new connection was made for it.
     pub(crate) connected: bool,
     pub(crate) outcome: Outcome,
+}
+
+/// An exchange that was given up, as far as it had come: it was due, the server may have been asked, and
+/// may have sent some of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GivenUp {
+    pub(crate) due: Instant,
+    /// When the head of the answer was there; none: it was not yet.
+    pub(crate) first_byte: Option<Instant>,
+    pub(crate) cache: Cache,
+    /// Bytes of the body that had come.
+    pub(crate) bytes: u64,
+    /// Whether a new connection was made for it.
+    pub(crate) connected: bool,
 }
 
 /// How an exchange ended. A status of 4xx or 5xx is an answer, and `Whole`: the viewer decides what it means.
@@ -115,6 +160,44 @@ pub(crate) enum Cache {
     Unknown,
 }
 
+// === impl Get ===
+
+impl Get<'_> {
+    /// Tells who looks.
+    pub(crate) fn tell(&self, progress: Progress) {
+        if let Some(told) = self.progress {
+            told.set(progress);
+        }
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Multivariant, Self::Playlist, Self::Reload, Self::Key, Self::Init, Self::Segment, Self::Part];
+
+    /// The word in rows, reports, traces and the origin's ledger.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Multivariant => "multivariant",
+            Self::Playlist => "playlist",
+            Self::Reload => "reload",
+            Self::Key => "key",
+            Self::Init => "init",
+            Self::Segment => "segment",
+            Self::Part => "part",
+        }
+    }
+
+    /// Whether its time to the first byte is what a row tells.
+    pub(crate) fn is_media(self) -> bool {
+        matches!(self, Self::Segment | Self::Part)
+    }
+}
+
+// === impl Failure ===
+
 impl Failure {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -128,6 +211,8 @@ impl Failure {
         }
     }
 }
+
+// === impl Cache ===
 
 impl Cache {
     pub(crate) const ALL: [Self; 7] =

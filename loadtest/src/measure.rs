@@ -20,19 +20,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::book::Book;
 pub(crate) use self::chronicle::{Chronicle, Sides};
-use crate::fetch::Exchange;
-
-/// What was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    Multivariant,
-    Playlist,
-    /// A blocking playlist reload.
-    Reload,
-    Init,
-    Segment,
-    Part,
-}
+use crate::fetch::{Exchange, GivenUp, Kind};
 
 /// What a viewer meets beside exchanges.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,6 +41,8 @@ pub(crate) enum Met {
         from: u64,
         to: u64,
     },
+    /// A segment that was too slow was given up for one of a lower rendition.
+    Abandoned,
     /// How far the picture is behind the live edge; told about once a second of play.
     Behind(Duration),
     /// So much was played, at so many bits per second; told about once a second of play, and at the end.
@@ -100,30 +90,6 @@ enum State {
     },
 }
 
-// === impl Kind ===
-
-impl Kind {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Multivariant, Self::Playlist, Self::Reload, Self::Init, Self::Segment, Self::Part];
-
-    /// The word in rows, reports, traces and the origin's ledger.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Multivariant => "multivariant",
-            Self::Playlist => "playlist",
-            Self::Reload => "reload",
-            Self::Init => "init",
-            Self::Segment => "segment",
-            Self::Part => "part",
-        }
-    }
-
-    /// Whether its time to the first byte is what a row tells.
-    pub(crate) fn is_media(self) -> bool {
-        matches!(self, Self::Segment | Self::Part)
-    }
-}
-
 // === impl Recorder ===
 
 impl Recorder {
@@ -143,6 +109,11 @@ impl Recorder {
     pub(crate) fn exchange(&self, viewer: u32, kind: Kind, path: &str, exchange: &Exchange) {
         let desk = &mut *self.desk.borrow_mut();
         desk.book.exchange(viewer, kind, path, exchange);
+    }
+
+    /// An exchange was given up.
+    pub(crate) fn gave_up(&self, kind: Kind, given_up: &GivenUp) {
+        self.desk.borrow_mut().book.gave_up_exchange(kind, given_up);
     }
 
     /// A viewer has met something.
@@ -203,6 +174,7 @@ impl Desk {
                 }
             }
             Met::Switched { .. }
+            | Met::Abandoned
             | Met::Behind(_)
             | Met::Played { .. }
             | Met::Wasted(_)

@@ -21,7 +21,7 @@ mod scenario;
 #[cfg(test)]
 mod schema;
 mod unit;
-mod words;
+pub(crate) mod words;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -7,7 +7,7 @@
 
 mod line;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::line::{Fill, Line};
 use crate::content::{self, MEDIA};
-use crate::fetch::{Body, Cache, Exchange, Failure, Fetch, Get, Outcome};
+use crate::fetch::{Body, Cache, Exchange, Failure, Fetch, Get, GivenUp, Outcome, Progress};
 use crate::stage::ledger::{Book, OBJECTS_MAX};
 use crate::stage::process::Ledger;
 use crate::stage::{Answer, Asked, Content, Stage};
@@ -45,6 +45,8 @@ pub(crate) struct Rehearsed {
     line: Rc<Line>,
     /// Connections that are open and not in use.
     idle: Cell<u32>,
+    /// Exchanges that were given up, until somebody asks.
+    dropped: RefCell<Vec<GivenUp>>,
 }
 
 /// What came of a body.
@@ -55,11 +57,12 @@ struct Came {
     failure: Option<Failure>,
 }
 
-/// A body that is not whole. Dropped before it is, what came of it was given up.
+/// An exchange, as far as it has come, without what is on the line just now. Dropped before it is over, it was given up.
 #[derive(Debug)]
 struct Underway<'a> {
-    line: &'a Line,
-    bytes: u64,
+    viewer: &'a Rehearsed,
+    come: GivenUp,
+    is_over: bool,
 }
 
 // === impl Source ===
@@ -82,7 +85,13 @@ impl Source {
 impl Rehearsed {
     /// `line` is in bits per second; each exchange takes two milliseconds before its first byte.
     pub(crate) fn new(source: Rc<Source>, epoch: Instant, line: u64) -> Self {
-        Self { source, epoch, line: Rc::new(Line::new(line)), idle: Cell::new(0) }
+        Self {
+            source,
+            epoch,
+            line: Rc::new(Line::new(line)),
+            idle: Cell::new(0),
+            dropped: RefCell::default(),
+        }
     }
 
     /// What the origin says to what it gets a way later, and the path as it knows it: a token may stand before.
@@ -104,11 +113,11 @@ impl Rehearsed {
     }
 
     /// The body on the line, as far as it comes and is announced.
-    async fn body(&self, answer: &Answer, first_byte: Instant) -> Came {
+    async fn body(&self, get: &Get<'_>, answer: &Answer, exchange: &Exchange, come: &mut GivenUp) -> Came {
         let comes = answer.body.bytes().min(answer.breaks_after.unwrap_or(u64::MAX));
         let bytes = if answer.chunked { comes } else { comes.min(answer.length) };
-        let mut came = Came { bytes: 0, end: first_byte, failure: None };
-        let mut underway = Underway { line: &self.line, bytes: 0 };
+        let (sent, first_byte) = (Some(exchange.sent), exchange.first_byte);
+        let mut came = Came { bytes: 0, end: exchange.end, failure: None };
         while came.bytes < bytes {
             let step = answer.grows.iter().find(|(there, _)| came.bytes < *there);
             let (upto, from) = match step {
@@ -119,16 +128,18 @@ impl Rehearsed {
                 came.end += QUIET_MAX;
                 came.failure = Some(Failure::Timeout);
                 sleep_until(came.end).await;
-                underway.bytes = 0;
                 return came;
             }
             sleep_until(from).await;
             let fill = Fill { from: from.max(came.end), bytes: upto - came.bytes, bits_max: answer.throttle };
-            came.end = self.line.carry(fill).await;
+            let (before, length) = (came.bytes, (!answer.chunked).then_some(answer.length));
+            let told = get
+                .progress
+                .map(|_| move |more| get.tell(Progress { sent, first_byte, bytes: before + more, length }));
+            came.end = self.line.carry(fill, told).await;
             self.source.book.sent(upto - came.bytes);
-            (came.bytes, underway.bytes) = (upto, upto);
+            (came.bytes, come.bytes) = (upto, upto);
         }
-        underway.bytes = 0;
         let is_short = if answer.chunked { answer.breaks_after.is_some() } else { bytes < answer.length };
         came.failure = is_short.then_some(Failure::Short);
         came
@@ -141,14 +152,10 @@ impl Rehearsed {
         self.source.connections.set(self.source.connections.get() + u64::from(idle == 0));
         idle == 0
     }
-}
 
-impl Fetch for Rehearsed {
-    async fn get(&self, get: Get<'_>) -> Exchange {
-        let sent = Instant::now().max(get.due);
-        sleep_until(sent).await;
-        let connected = self.connects();
-        let (answer, path) = self.ask(&get, sent);
+    /// The exchange, once it is sent; `come` is told how far it is.
+    async fn exchange(&self, get: &Get<'_>, sent: Instant, come: &mut GivenUp) -> Exchange {
+        let (answer, path) = self.ask(get, sent);
         let mut exchange = Exchange {
             due: get.due,
             sent,
@@ -159,7 +166,7 @@ impl Fetch for Rehearsed {
             cache: Cache::Unknown,
             bytes: 0,
             text: Bytes::new(),
-            connected,
+            connected: come.connected,
             outcome: Outcome::Whole,
         };
         let first_byte = self.epoch + answer.at + ONE_WAY;
@@ -178,16 +185,17 @@ impl Fetch for Rehearsed {
             return exchange;
         }
         exchange.first_byte = Some(first_byte);
+        come.first_byte = Some(first_byte);
         exchange.status = Some(status);
-        if let Some(failure) = refused(&get, &answer, path) {
+        if let Some(failure) = refused(get, &answer, path) {
             exchange.outcome = Outcome::Failed(failure);
             return exchange;
         }
-        let came = self.body(&answer, first_byte).await;
+        let came = self.body(get, &answer, &exchange, come).await;
         (exchange.bytes, exchange.end) = (came.bytes, came.end);
         exchange.outcome = match came.failure {
             Some(failure) => Outcome::Failed(failure),
-            None if answer.corrupt.is_some() && is_checked(&get, &answer) => Outcome::Mismatch,
+            None if answer.corrupt.is_some() && is_checked(get, &answer) => Outcome::Mismatch,
             None => Outcome::Whole,
         };
         if came.failure.is_none() && answer.breaks_after.is_none() {
@@ -202,13 +210,26 @@ impl Fetch for Rehearsed {
         }
         exchange
     }
+}
+
+impl Fetch for Rehearsed {
+    async fn get(&self, get: Get<'_>) -> Exchange {
+        let sent = Instant::now().max(get.due);
+        sleep_until(sent).await;
+        let connected = self.connects();
+        let come = GivenUp { due: get.due, first_byte: None, cache: Cache::Unknown, bytes: 0, connected };
+        let mut underway = Underway { viewer: self, come, is_over: false };
+        let exchange = self.exchange(&get, sent, &mut underway.come).await;
+        underway.is_over = true;
+        exchange
+    }
 
     fn leave(&self) {
         self.idle.set(0);
     }
 
-    fn take_dropped(&self) -> u64 {
-        self.line.take_given_up()
+    fn take_dropped(&self) -> Vec<GivenUp> {
+        self.dropped.take()
     }
 }
 
@@ -216,7 +237,14 @@ impl Fetch for Rehearsed {
 
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
-        self.line.give_up(self.bytes);
+        if !self.is_over {
+            let viewer = self.viewer;
+            // What was on the line was dropped before this.
+            let partly = viewer.line.take_given_up();
+            viewer.source.book.sent(partly);
+            let given_up = GivenUp { bytes: self.come.bytes + partly, ..self.come };
+            viewer.dropped.borrow_mut().push(given_up);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod hands;
 pub(crate) mod news;
 pub(crate) mod order;
 pub(crate) mod pins;
+mod probe;
 mod rehearsal;
 pub(crate) mod room;
 pub(crate) mod shift;

@@ -63,6 +63,8 @@ pub(crate) struct Stream {
     pub(crate) audio: Option<u64>,
     /// Whether parts are byte ranges of their segment, which then grows, instead of files.
     pub(crate) parts_are_ranges: bool,
+    /// Segments that have a key in common; none: nothing is encrypted. Bodies are the same either way: nobody decrypts them.
+    pub(crate) key_every: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -114,6 +116,11 @@ pub(crate) struct Group {
     pub(crate) start_buffer: Duration,
     /// The most a viewer holds ahead.
     pub(crate) buffer: Duration,
+    /// Whether keys are fetched, each once for a title, before the first segment that wants it.
+    pub(crate) keys: bool,
+    /// Whether a segment that is too slow is given up for one of a lower rendition; of meaning where the rendition is chosen by
+    /// throughput or buffer.
+    pub(crate) abandon: bool,
     /// The most a viewer receives, in bits per second; none: as it comes.
     pub(crate) line: Option<u64>,
     /// Mean time between seeks to a random place (exponential); VOD and live windows.

@@ -4,6 +4,7 @@
 //! Every server is an ordinary child process on ports of 127.0.0.1, with all its files in a temporary folder. No system
 //! service is touched.
 
+pub(crate) mod arguments;
 pub(crate) mod ats;
 pub(crate) mod launch;
 pub(crate) mod nginx;
@@ -27,6 +28,9 @@ use launch::Launch;
 
 /// Connections that each peer is configured for: those of 10,000 viewers with HTTP/1.1, and room to spare.
 const CONNECTIONS: u64 = 65_536;
+
+/// Worker threads of a server, unless told.
+const THREADS: u32 = 2;
 
 /// A folder in memory.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -92,6 +96,14 @@ pub(crate) struct Server {
     launch: Option<Launch>,
     /// Its configuration and cache. Declared after the process, so that it is removed after the process has ended.
     files: Option<TempDir>,
+}
+
+/// Where a server that is started is to be asked.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    http: SocketAddr,
+    h2c: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 /// Cached bodies that stand in files in memory (/dev/shm), which is memory that the server takes but that shows in none of its
@@ -171,7 +183,7 @@ impl Default for Setup {
             ats: "traffic_server".into(),
             memory: "1GiB".to_owned(),
             disk: None,
-            threads: 2,
+            threads: THREADS,
             cpus: None,
         }
     }
@@ -226,6 +238,14 @@ impl Server {
             }),
         }
         .with_context(|| format!("starting {}", kind.as_str()))
+    }
+
+    /// Starts a configured server, whose files these are, and waits until it is ready.
+    async fn launched(kind: Kind, launch: Launch, files: TempDir, ports: Ports) -> Result<Self> {
+        let process = launch.start().await?;
+        let Ports { http, h2c, admin } = ports;
+        let (process, launch, files) = (Some(process), Some(launch), Some(files));
+        Ok(Self { kind, http, h2c: Some(h2c), admin, process, launch, files })
     }
 
     /// Purges everything below a path, through whatever the server has for it, and returns when it is in force. A server

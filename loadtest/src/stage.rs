@@ -29,6 +29,7 @@ use self::channel::{Channel, Title};
 use self::faults::Faults;
 use self::path::Named;
 use self::timeline::Program;
+use crate::fetch::Kind;
 use crate::scenario::Scenario;
 
 /// The streams of a scenario on their timeline, which begins with the run. Live streams have been on for longer than their
@@ -71,7 +72,8 @@ pub(crate) struct Answer {
     pub(crate) grows: Vec<(u64, Duration)>,
     /// No length is announced: the end of what grows is not said before it is there.
     pub(crate) chunked: bool,
-    pub(crate) kind: Kind,
+    /// None: nothing of a stream, or nothing at all: an error, or no answer.
+    pub(crate) kind: Option<Kind>,
     /// Which version of a live playlist it is: whole segments and further parts so far.
     pub(crate) version: Option<(u64, u64)>,
 }
@@ -84,36 +86,6 @@ pub(crate) enum Content {
         offset: u64,
         bytes: u64,
     },
-}
-
-/// What an answer is, for the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    Multivariant,
-    Playlist,
-    /// A playlist that was waited for by its directives.
-    Reload,
-    Init,
-    Segment,
-    Part,
-    /// Nothing of these, or nothing at all: an error, or no answer.
-    Other,
-}
-
-// === impl Kind ===
-
-impl Kind {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Multivariant => "multivariant",
-            Self::Playlist => "playlist",
-            Self::Reload => "reload",
-            Self::Init => "init",
-            Self::Segment => "segment",
-            Self::Part => "part",
-            Self::Other => "other",
-        }
-    }
 }
 
 // === impl Content ===
@@ -160,16 +132,16 @@ impl Stage {
             matches!(found, Some((channel, Named::Playlist(_))) if channel.program.is_live());
         let hits = self.faults.hits(asked.path, now, is_live_playlist);
         if hits.is_outage() {
-            return Answer::nobody(now, Kind::Other);
+            return Answer::nobody(now);
         }
         let mut answer = match (hits.status(), found) {
-            (Some(status), _) => Answer::short(now, status, "a fault of the origin\n", Kind::Other),
+            (Some(status), _) => Answer::short(now, status, "a fault of the origin\n", None),
             (None, Some((channel, named))) => channel.answer(named, asked, now, hits.shown()),
-            (None, None) => Answer::refused(now, 404, "there is no such title or file\n", Kind::Other),
+            (None, None) => Answer::refused(now, 404, "there is no such title or file\n"),
         };
         hits.apply(&mut answer);
         if let Some(at) = self.faults.outage_between(asked.path, now, answer.at) {
-            return Answer::nobody(at, Kind::Other);
+            return Answer::nobody(at);
         }
         let date = i64::try_from(answer.at.as_nanos()).map(SignedDuration::from_nanos);
         let date = date.ok().and_then(|after| self.epoch.checked_add(after).ok()).unwrap_or(self.epoch);

@@ -3,7 +3,6 @@
 //!
 //! Decides what a token says and when it ends. How it goes with requests is decided by [`crate::viewer::purse`].
 
-#[cfg(test)]
 pub(crate) mod proof;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +14,10 @@ use crate::scenario::{Carry, Token};
 
 /// Name of the token in paths, queries and header fields.
 pub(crate) const NAME: &str = "hdnts";
+
+/// What these tokens are, for who is to check them. A test holds that it names the key.
+pub(crate) const FORMAT: &str =
+    "EdgeAuth 2.0, named hdnts, HMAC-SHA256 with the key 52a152a152a152a152a152a152a1";
 
 /// Name of the cookie that the server sets in its place, where tokens go by cookie.
 pub(crate) const SESSION_NAME: &str = "hdntl";
@@ -140,6 +143,12 @@ mod tests {
             let (fields, _) = vector.split_once("~hmac=").unwrap();
             assert_eq!(mint.signed(fields), vector);
         }
+    }
+
+    #[test]
+    fn who_is_to_check_tokens_is_told_their_name_and_the_key() {
+        assert!(FORMAT.contains(&format!("named {NAME},")) && FORMAT.contains(&format!("the key {KEY_HEX}")));
+        assert_eq!(hex::decode(KEY_HEX).unwrap().len(), 14);
     }
 
     #[test]

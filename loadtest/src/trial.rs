@@ -1,6 +1,5 @@
 //! What the search for a capacity ([`crate::capacity`]) and the comparison ([`crate::compare`]) have in common: their arguments, the
-//! plan of a run that follows from them, whether the tester itself was the limit of a run, and where runs are kept. What is run
-//! how often is theirs.
+//! plan of a run that follows from them, and where runs are kept. What is run how often is theirs.
 
 use std::path::{Path, PathBuf};
 
@@ -9,38 +8,19 @@ use clap::Args;
 
 use crate::measure::summary::Summary;
 use crate::output;
-use crate::run::command::{self, server_threads_or_all, threads_or_all};
+use crate::run::command::{self, threads_or_all};
 use crate::run::hands::Hands;
 use crate::run::stop::Stop;
 use crate::run::{self, Against, Finished, Plan, pins};
 use crate::scenario::Scenario;
+use crate::server::arguments::SetupArguments;
 use crate::server::{Kind, Setup};
-
-/// Beyond this share of a timer's time (99th percentile) the tester was late itself, and what viewers met is not the server's
-/// alone.
-pub(crate) const PACING_P99_MAX: f64 = 0.02;
 
 /// How servers are started and viewers run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// The node's binary
-    #[arg(long, value_name = "PATH", default_value = "target/release/forebay")]
-    pub(crate) forebay: PathBuf,
-    /// The nginx binary
-    #[arg(long, value_name = "PATH", default_value = "nginx")]
-    nginx: PathBuf,
-    /// Varnish's binary
-    #[arg(long, value_name = "PATH", default_value = "varnishd")]
-    varnish: PathBuf,
-    /// Apache Traffic Server's binary
-    #[arg(long, value_name = "PATH", default_value = "traffic_server")]
-    ats: PathBuf,
-    /// Size of the server's cache in memory
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    memory: String,
-    /// Worker threads (or processes) of each server; as many as there are processors for it, unless told
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    server_threads: Option<u32>,
+    #[command(flatten)]
+    setup: SetupArguments,
     /// Threads of viewers; by default one for each of their processors
     #[arg(long, value_name = "N", value_parser = command::threads)]
     threads: Option<usize>,
@@ -58,21 +38,9 @@ pub(crate) struct Common {
 // === impl Common ===
 
 impl Common {
+    /// How servers are started.
     pub(crate) fn setup(&self) -> Result<Setup> {
-        self.setup_on(self.pins()?.as_ref().map(|(server, _)| server.as_str()))
-    }
-
-    /// How a server is started on these processors.
-    fn setup_on(&self, cpus: Option<&str>) -> Result<Setup> {
-        Ok(Setup {
-            forebay: self.forebay.clone(),
-            nginx: self.nginx.clone(),
-            varnish: self.varnish.clone(),
-            ats: self.ats.clone(),
-            memory: self.memory.clone(),
-            threads: server_threads_or_all(self.server_threads, cpus)?,
-            ..Setup::default()
-        })
+        self.setup.setup(self.pins()?.as_ref().map(|(server, _)| server.as_str()))
     }
 
     /// Processors of the server, and of viewers and origin, where they are split.
@@ -98,7 +66,10 @@ impl Common {
         let pins = self.pins()?;
         Ok(Plan {
             scenario,
-            against: Against::Started(kind, self.setup_on(pins.as_ref().map(|(server, _)| server.as_str()))?),
+            against: Against::Started(
+                kind,
+                self.setup.setup(pins.as_ref().map(|(server, _)| server.as_str()))?,
+            ),
             threads: threads_or_all(self.threads, pins.as_ref().map(|(_, others)| others.as_str()))?,
             pins,
             trace: None,
@@ -106,11 +77,6 @@ impl Common {
             shows: false,
         })
     }
-}
-
-/// Whether the tester was late itself.
-pub(crate) fn tester_was_late(summary: &Summary) -> bool {
-    summary.pacing.p99 > PACING_P99_MAX
 }
 
 /// How many viewers watched on average: time with a picture, moving or not, by the time that was counted.

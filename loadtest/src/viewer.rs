@@ -78,10 +78,8 @@ pub(crate) async fn watch<F: Fetch>(world: Rc<World>, ticket: Ticket, fetch: F) 
     loop {
         let now = Instant::now();
         let stays = stay.step(now);
-        let dropped = flights.give_up(stay.take_given_up());
-        if dropped > 0 {
-            stay.met(Met::Wasted(dropped));
-        }
+        let given_up = flights.give_up(stay.take_given_up());
+        stay.gave_up(&given_up);
         if !stays {
             break;
         }

@@ -19,7 +19,7 @@ pub(crate) mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -38,7 +38,7 @@ use self::h2::Multiplexed;
 use self::host::{Connection, Host, Lease};
 use self::known::{KNOWN_MAX, Known};
 use self::line::Line;
-use crate::fetch::{Cache, Exchange, Failure, Fetch, Get, Outcome};
+use crate::fetch::{Cache, Exchange, Failure, Fetch, Get, GivenUp, Outcome};
 use crate::machine::raise_descriptor_limit;
 use crate::scenario::Protocol;
 
@@ -95,15 +95,16 @@ pub(crate) struct Browser {
     /// What it offers in a handshake, once it has to.
     offer: OnceCell<Arc<ClientConfig>>,
     hosts: RefCell<Vec<Rc<Host>>>,
-    /// Bytes of bodies in exchanges that were given up.
-    dropped: Cell<u64>,
+    /// Exchanges that were given up, until somebody asks.
+    dropped: RefCell<Vec<GivenUp>>,
 }
 
-/// An exchange that is not over. Dropped before it is, what came of its body counts as dropped.
+/// An exchange. Dropped before it is over, it was given up.
 #[derive(Debug)]
 struct Underway<'a> {
     exchange: Exchange,
-    dropped: &'a Cell<u64>,
+    is_over: bool,
+    dropped: &'a RefCell<Vec<GivenUp>>,
 }
 
 /// Scheme, host and port.
@@ -162,7 +163,7 @@ impl Network {
             line: line.map(|bits_per_s| Line::new(bits_per_s, Instant::now())),
             offer: OnceCell::new(),
             hosts: RefCell::default(),
-            dropped: Cell::default(),
+            dropped: RefCell::default(),
         }
     }
 
@@ -198,14 +199,15 @@ impl Fetch for Browser {
         self.hosts.borrow_mut().clear();
     }
 
-    fn take_dropped(&self) -> u64 {
+    fn take_dropped(&self) -> Vec<GivenUp> {
         self.dropped.take()
     }
 }
 
 impl Browser {
     async fn fetch(&self, get: Get<'_>) -> Exchange {
-        let mut underway = Underway { exchange: nothing_yet(get.due), dropped: &self.dropped };
+        let mut underway =
+            Underway { exchange: nothing_yet(get.due), is_over: false, dropped: &self.dropped };
         let exchange = &mut underway.exchange;
         let result = match Site::of(get.url) {
             None => Err(Failure::Protocol),
@@ -359,8 +361,9 @@ fn nothing_yet(due: Instant) -> Exchange {
 // === impl Underway ===
 
 impl Underway<'_> {
-    /// The exchange, which is over: nothing of it was dropped.
+    /// The exchange, which is over: it was not given up.
     fn finish(mut self) -> Exchange {
+        self.is_over = true;
         let due = self.exchange.due;
         std::mem::replace(&mut self.exchange, nothing_yet(due))
     }
@@ -368,7 +371,10 @@ impl Underway<'_> {
 
 impl Drop for Underway<'_> {
     fn drop(&mut self) {
-        self.dropped.set(self.dropped.get() + self.exchange.bytes);
+        if !self.is_over {
+            let &mut Exchange { due, first_byte, cache, bytes, connected, .. } = &mut self.exchange;
+            self.dropped.borrow_mut().push(GivenUp { due, first_byte, cache, bytes, connected });
+        }
     }
 }
 

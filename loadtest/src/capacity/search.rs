@@ -8,8 +8,8 @@
 use anyhow::{Result, anyhow};
 
 use crate::measure::summary::{Summary, Verdict};
+use crate::output::words;
 use crate::run::Finished;
-use crate::trial;
 
 /// Where the search begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -114,7 +114,7 @@ fn to_go_by(viewers: u32, finished: Finished) -> Result<Finished> {
 /// Why a run is not carried, if it is not. A tester that was late itself is named in place of the targets: they are not the
 /// server's then.
 fn broke(summary: &Summary) -> Option<Broke> {
-    if trial::tester_was_late(summary) {
+    if summary.pacing.is_late() {
         return Some(Broke::Tester { pacing_p99: summary.pacing.p99 });
     }
     // Where all came during the warm-up there is no start-up to measure, which does not break; nothing else may be unmeasured.
@@ -183,12 +183,7 @@ impl Found {
 impl Broke {
     pub(crate) fn text(&self) -> String {
         match self {
-            Self::Tester { pacing_p99 } => {
-                format!(
-                    "the tester was late itself (pacing p99 {pacing_p99:.3}, at most {})",
-                    trial::PACING_P99_MAX
-                )
-            }
+            Self::Tester { pacing_p99 } => words::tester_was_late("", *pacing_p99),
             Self::Targets(missed) => {
                 let text = |(name, measured, at_most): &(String, f64, f64)| {
                     format!("{name} breaks ({measured:.4}, at most {at_most})")

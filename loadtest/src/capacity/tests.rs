@@ -77,7 +77,7 @@ async fn what_was_found_names_viewers_and_rates_and_cost_and_the_target_that_bro
 async fn a_limit_of_the_testers_is_not_said_to_be_the_servers() {
     let found = found(100_000, 3000, 100_000).await;
     let text = told(Kind::Nginx, &scenario(&[1]), &found).join("\n");
-    assert!(text.contains("the tester itself was the limit") && text.contains("not nginx"), "{text}");
+    assert!(text.contains("the tester itself was the limit") && text.contains("limit, not nginx"), "{text}");
     assert!(!text.contains("breaks"), "{text}");
     assert_eq!(as_json(found.limit().unwrap())["tester_was_the_limit"], true);
 }
@@ -101,6 +101,12 @@ async fn a_step_is_one_line_whatever_was_measured() {
         assert_eq!(text.lines().count(), 1);
         assert!(text.contains(if tried.broke.is_some() { "breaks" } else { "carried" }), "{text}");
     }
+    let mut tried = Tried { viewers: 5, broke: None, summary: summary(5, true, 0.001) };
+    (tried.summary.viewers.bitrate, tried.summary.viewers.abandoned) = (2_345_000.0, 17);
+    let text = line(&tried);
+    assert!(text.contains("stalled 0.000 %, 2.35 Mbit/s each, 17 segments given up, errors"), "{text}");
+    let json = as_json(&tried);
+    assert_eq!((&json["bitrate"], &json["abandoned"]), (&json!(2_345_000.0), &json!(17)));
     let bare = Tried { viewers: 5, broke: None, summary: Summary::default() };
     assert!(line(&bare).contains("CPU - per 1,000"), "{}", line(&bare));
 }

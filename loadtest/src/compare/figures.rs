@@ -16,9 +16,16 @@ pub(crate) struct Figure {
 }
 
 /// All of them, in the order of the tables.
-pub(crate) const FIGURES: [Figure; 11] = [
+pub(crate) const FIGURES: [Figure; 13] = [
     Figure { name: "start-up p95 ms", key: "startup_p95_ms", digits: 0, value: startup },
     Figure { name: "stalled %", key: "stalled_percent", digits: 2, value: stalled },
+    Figure { name: "bitrate Mbit/s", key: "bitrate_mbit_per_second", digits: 2, value: bitrate },
+    Figure {
+        name: "segments given up",
+        key: "abandoned",
+        digits: 0,
+        value: |summary| Some(summary.viewers.abandoned as f64),
+    },
     Figure {
         name: "errors",
         key: "errors",
@@ -82,6 +89,11 @@ fn startup(summary: &Summary) -> Option<f64> {
 fn stalled(summary: &Summary) -> Option<f64> {
     let watched = summary.viewers.played_seconds + summary.viewers.stalled_seconds;
     (watched > 0.0).then_some(summary.viewers.stall_ratio * 100.0)
+}
+
+/// The mean of what was played; a table has the median of the rounds.
+fn bitrate(summary: &Summary) -> Option<f64> {
+    (summary.viewers.played_seconds > 0.0).then_some(summary.viewers.bitrate / 1e6)
 }
 
 fn hits(summary: &Summary) -> Option<f64> {

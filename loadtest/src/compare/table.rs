@@ -5,9 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::figures::{FIGURES, Figure, shown};
 use super::rounds::Run;
+use crate::measure::summary::Pacing;
+use crate::output::words::{LATE_REMEDY, tester_was_late};
 use crate::report::median_min_max;
 use crate::server::Kind;
-use crate::trial::{PACING_P99_MAX, tester_was_late};
 
 /// A table of the report: a row for each figure, a column for each server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,14 +48,10 @@ pub(crate) fn remarks(servers: &[Kind], runs: &[Run]) -> Vec<String> {
     for kind in servers {
         let own: Vec<_> = runs.iter().filter(|run| run.kind == *kind).collect();
         let summaries: Vec<_> = own.iter().filter_map(|run| run.summary()).collect();
-        let late = summaries.iter().filter(|summary| tester_was_late(summary)).count();
-        if late > 0 {
-            remarks.push(format!(
-                "{}: the tester was late itself in {late} of {} rounds (pacing p99 over {PACING_P99_MAX}): its figures are the \
-                 tester's too",
-                kind.as_str(),
-                own.len()
-            ));
+        let late: Vec<_> = summaries.iter().map(|one| one.pacing).filter(Pacing::is_late).collect();
+        if let Some(worst) = late.iter().map(|pacing| pacing.p99).max_by(f64::total_cmp) {
+            let when = format!(" in {} of {} rounds", late.len(), own.len());
+            remarks.push(format!("{}: {}: {LATE_REMEDY}", kind.as_str(), tester_was_late(&when, worst)));
         }
         // In how many rounds each target was missed.
         let mut missed: Vec<(&str, usize)> = Vec::new();

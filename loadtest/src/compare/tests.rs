@@ -16,6 +16,7 @@ fn summary(cpu_seconds: f64) -> Summary {
     let mut summary = Summary { seconds: 10.0, ..Summary::default() };
     summary.viewers.played_seconds = 6000.0;
     summary.viewers.startup_ms = Quantiles { count: 600, p95: 250.0, ..Quantiles::default() };
+    (summary.viewers.bitrate, summary.viewers.abandoned) = (2_345_000.0, 17);
     summary.requests.count = 1000;
     summary.requests.bytes = 2_000_000_000;
     summary.requests.hit_ratio = 0.985;
@@ -78,6 +79,8 @@ async fn medians_are_of_the_rounds_and_ratios_within_them() {
     for (name, cell) in [
         ("start-up p95 ms", "250"),
         ("stalled %", "0.00"),
+        ("bitrate Mbit/s", "2.35"),
+        ("segments given up", "17"),
         ("hits %", "98.5"),
         ("origin asks/segment", "1.05"),
         ("segment TTFB p50 ms", "0.50"),
@@ -92,9 +95,12 @@ async fn medians_are_of_the_rounds_and_ratios_within_them() {
 #[test]
 fn a_run_is_a_line_of_the_figures_that_it_has() {
     let line = figures::line(&summary(2.0));
-    assert!(line.starts_with("start-up p95 ms 250, stalled % 0.00, errors 0"), "{line}");
+    assert!(
+        line.starts_with("start-up p95 ms 250, stalled % 0.00, bitrate Mbit/s 2.35, segments given up 17"),
+        "{line}"
+    );
     assert!(line.ends_with("CPU s/GB 1.00, memory peak MiB 64"), "{line}");
-    assert_eq!(figures::line(&Summary::default()), "errors 0, wrong bodies 0");
+    assert_eq!(figures::line(&Summary::default()), "segments given up 0, errors 0, wrong bodies 0");
 }
 
 #[tokio::test]
@@ -178,7 +184,8 @@ async fn missed_targets_and_a_late_tester_are_named_by_server() {
     };
     let remarks = table::remarks(&SERVERS, &rounds(&SERVERS, 3, run, || false).await);
     assert_eq!(remarks.len(), 2, "{remarks:?}");
-    assert!(remarks[0].starts_with("nginx: the tester was late itself in 1 of 3 rounds"), "{remarks:?}");
+    let late = "nginx: the tester was late itself in 1 of 3 rounds (late p99 5 %, at most 2 %)";
+    assert!(remarks[0].starts_with(late), "{remarks:?}");
     assert_eq!(remarks[1], "varnish: stall_ratio missed in 3 of 3 rounds");
 }
 

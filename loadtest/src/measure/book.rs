@@ -12,8 +12,8 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::spread::Spread;
-use super::{Kind, Met, State};
-use crate::fetch::{Cache, Exchange, Outcome};
+use super::{Met, State};
+use crate::fetch::{Cache, Exchange, GivenUp, Kind, Outcome};
 use crate::scenario::adjust::DURATION_MAX;
 use crate::scenario::file::rules::VIEWERS_MAX;
 
@@ -70,6 +70,8 @@ pub(crate) struct Book {
     pub(super) played_bits: u64,
     pub(super) behind: Spread,
     pub(super) switches: u64,
+    /// Segments that were given up for a lower rendition.
+    pub(super) abandoned: u64,
     pub(super) wasted_bytes: u64,
     pub(super) bad_playlists: u64,
     /// By how much timers were late, in parts per million of their time, or of [`TIMER_MIN`] if that is longer.
@@ -98,7 +100,9 @@ pub(super) struct Cell {
     pub(super) kind: Kind,
     #[serde(serialize_with = "write_cache", deserialize_with = "read_cache")]
     pub(super) cache: Cache,
+    /// Those that were given up are among them.
     pub(super) requests: u64,
+    /// With what had come of those.
     pub(super) bytes: u64,
     /// From the time a request was due to the head of its answer.
     pub(super) ttfb: Spread,
@@ -111,17 +115,12 @@ pub(super) struct Cell {
 impl Book {
     /// An exchange is over.
     pub(super) fn exchange(&mut self, viewer: u32, kind: Kind, path: &str, exchange: &Exchange) {
-        let cell = self.cell(kind, exchange.cache);
-        cell.requests += 1;
-        cell.bytes += exchange.bytes;
-        if let Some(first_byte) = exchange.first_byte {
-            cell.ttfb.record_time(first_byte.saturating_duration_since(exchange.due));
-        }
+        let &Exchange { due, first_byte, cache, bytes, connected, .. } = exchange;
+        let cell = self.asked(kind, GivenUp { due, first_byte, cache, bytes, connected });
         let is_success = exchange.status.is_some_and(|status| status.is_success());
         if is_success && !matches!(exchange.outcome, Outcome::Failed(_)) {
             cell.whole.record_time(exchange.end.saturating_duration_since(exchange.due));
         }
-        self.connections += u64::from(exchange.connected);
         if exchange.outcome == Outcome::Mismatch {
             self.mismatches += 1;
             self.example("mismatch", path, viewer);
@@ -132,10 +131,16 @@ impl Book {
         }
     }
 
+    /// An exchange was given up: it counts as asked for, with what came of it, and is neither whole nor an error.
+    pub(super) fn gave_up_exchange(&mut self, kind: Kind, given_up: &GivenUp) {
+        self.asked(kind, *given_up);
+    }
+
     /// Something that is only counted.
     pub(super) fn count(&mut self, met: Met) {
         match met {
             Met::Switched { .. } => self.switches += 1,
+            Met::Abandoned => self.abandoned += 1,
             Met::Behind(behind) => self.behind.record_time(behind),
             Met::Played { media, bitrate } => {
                 self.played_time += media;
@@ -163,6 +168,7 @@ impl Book {
             (&mut self.stalls, other.stalls),
             (&mut self.played_bits, other.played_bits),
             (&mut self.switches, other.switches),
+            (&mut self.abandoned, other.abandoned),
             (&mut self.wasted_bytes, other.wasted_bytes),
             (&mut self.bad_playlists, other.bad_playlists),
             (&mut self.connections, other.connections),
@@ -268,6 +274,18 @@ impl Book {
     pub(super) fn bitrate(&self) -> f64 {
         let seconds = self.played_time.as_secs_f64();
         if seconds > 0.0 { self.played_bits as f64 / seconds } else { 0.0 }
+    }
+
+    /// What every exchange counts as, however far it came.
+    fn asked(&mut self, kind: Kind, asked: GivenUp) -> &mut Cell {
+        self.connections += u64::from(asked.connected);
+        let cell = self.cell(kind, asked.cache);
+        cell.requests += 1;
+        cell.bytes += asked.bytes;
+        if let Some(first_byte) = asked.first_byte {
+            cell.ttfb.record_time(first_byte.saturating_duration_since(asked.due));
+        }
+        cell
     }
 
     fn cell(&mut self, kind: Kind, cache: Cache) -> &mut Cell {

@@ -224,6 +224,7 @@ impl Chronicle {
             behind_live_ms: total.behind.milliseconds(),
             bitrate: total.bitrate(),
             switches: total.switches,
+            abandoned: total.abandoned,
         }
     }
 

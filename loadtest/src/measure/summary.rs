@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The most that the tester's timers may be late, as a share of their time (99th percentile), in a run whose figures are the
+/// server's alone.
+pub(crate) const LATE_P99_MAX: f64 = 0.02;
+
 /// What happened in one second of a run. Counts are of that second alone.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Row {
@@ -113,9 +117,13 @@ pub(crate) struct Viewers {
     /// Mean bitrate played, in bits per second.
     pub(crate) bitrate: f64,
     pub(crate) switches: u64,
+    /// Segments that came too slowly and were given up for those of a lower rendition.
+    #[serde(default)]
+    pub(crate) abandoned: u64,
 }
 
-/// What was asked for and came.
+/// What was asked for and came. Exchanges that viewers gave up (for a lower rendition, a seek, another title, or in leaving) are in
+/// the counts, connections and bytes as far as they had come, and are no errors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Requests {
     pub(crate) count: u64,
@@ -138,7 +146,8 @@ pub(crate) struct Requests {
     pub(crate) examples: Vec<String>,
 }
 
-/// Requests of one kind that were answered in one way. Times are from when a request was due.
+/// Requests of one kind that were answered in one way. Times are from when a request was due. What was given up has a time to its
+/// first byte if that had come, and none to its last; with no answer by then, its cache word is `unknown`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct KindOf {
     pub(crate) kind: String,
@@ -175,7 +184,7 @@ pub(crate) struct PerObject {
 
 /// How well the tester itself kept time: requests that a timer was to send, sent so much later, as a share of the timer's time.
 /// A timer of less than half a second counts as one of half a second: a player acts about so often, and timers go by milliseconds.
-/// Beyond 0.02 the tester was the bottleneck, and what viewers met is not the server's alone.
+/// Beyond 0.02 at the 99th percentile the tester was late itself, and what viewers met is not the server's alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Pacing {
     pub(crate) timers: u64,
@@ -194,6 +203,16 @@ pub(crate) struct Verdict {
     /// There was nothing to measure it by, and `measured` means nothing.
     #[serde(default)]
     pub(crate) unmeasured: bool,
+}
+
+// === impl Pacing ===
+
+impl Pacing {
+    /// Whether the tester was late itself: the one rule of a run, a report, a comparison and a search. The percentile counts, not
+    /// the mean: what viewers met is told in percentiles too, and a few late timers are enough to make those.
+    pub(crate) fn is_late(&self) -> bool {
+        self.p99 > LATE_P99_MAX
+    }
 }
 
 // === impl Verdict ===

@@ -3,7 +3,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::time::advance;
 
 use super::*;
-use crate::fetch::{Cache, Failure, Outcome};
+use crate::fetch::{Cache, Failure, GivenUp, Outcome};
 
 /// A whole answer of 1,000 bytes with this status, 10 ms after it was due to its head, 30 ms to its end.
 pub(super) fn exchange(status: u16) -> Exchange {
@@ -187,6 +187,24 @@ async fn lateness_of_a_short_timer_is_a_share_of_what_a_player_acts_in() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_given_up_was_asked_for_and_came_as_far_as_it_did_but_is_neither_whole_nor_an_error() {
+    let recorder = Recorder::new();
+    recorder.exchange(1, Kind::Segment, "/a", &exchange(200));
+    let due = Instant::now();
+    let first_byte = Some(due + Duration::from_millis(30));
+    let given_up = GivenUp { due, first_byte, cache: Cache::Hit, bytes: 300, connected: true };
+    recorder.gave_up(Kind::Segment, &given_up);
+    recorder
+        .gave_up(Kind::Segment, &GivenUp { first_byte: None, cache: Cache::Unknown, bytes: 0, ..given_up });
+    let book = recorder.drain();
+    assert_eq!((book.requests(), book.bytes(), book.hits()), (3, 1_300, (2, 1_300)));
+    assert_eq!((book.connections, book.errors_count(), book.mismatches), (2, 0, 0));
+    let (ttfb, whole) = book.media();
+    assert_eq!((ttfb.count(), ttfb.mean()), (2, 20e3), "what had no first byte has no time to it");
+    assert_eq!((whole.count(), whole.mean()), (1, 30e3));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_book_survives_being_sent() {
     let recorder = Recorder::new();
     recorder.met(1, Met::Arrived);
@@ -306,7 +324,7 @@ async fn the_fullest_book_is_below_one_megabyte_as_json() {
         let time = Duration::from_micros(1_000 + u64::from(viewer) * 997);
         (one.first_byte, one.end) = (Some(one.due + time), one.due + time * 2);
         one.cache = Cache::ALL[viewer as usize % 7];
-        recorder.exchange(viewer, Kind::ALL[viewer as usize / 7 % 6], "/a", &one);
+        recorder.exchange(viewer, Kind::ALL[viewer as usize / 7 % Kind::ALL.len()], "/a", &one);
     }
     let book = recorder.drain();
     book.check().unwrap();

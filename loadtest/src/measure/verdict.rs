@@ -51,7 +51,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::measure::{Kind, Met};
+    use crate::fetch::Kind;
+    use crate::measure::Met;
 
     fn met(total: &Book, waiting: &Spread) -> Vec<bool> {
         of(&Targets::default(), total, waiting).iter().map(|verdict| verdict.met).collect()

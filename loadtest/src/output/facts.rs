@@ -71,6 +71,7 @@ fn viewers(summary: &Summary) -> Vec<Fact> {
     let fact = |name, unit, value, better| Fact { group: Group::Viewers, name, unit, value, better };
     let of = |quantiles: &Quantiles, value: f64| (quantiles.count > 0).then_some(value);
     let (startup, zap, behind) = (&viewers.startup_ms, &viewers.zap_ms, &viewers.behind_live_ms);
+    let given_up = (viewers.abandoned > 0).then_some(viewers.abandoned as f64);
     let has_watched = viewers.stalled_seconds + viewers.played_seconds > 0.0;
     vec![
         fact("viewers at most", Unit::Count, Some(viewers.most as f64), Neither),
@@ -89,6 +90,7 @@ fn viewers(summary: &Summary) -> Vec<Fact> {
         fact("behind live p95", Unit::Milliseconds, of(behind, behind.p95), Lower),
         fact("bitrate", Unit::BitsPerSecond, has_watched.then_some(viewers.bitrate), Higher),
         fact("switches", Unit::Count, Some(viewers.switches as f64), Neither),
+        fact("segments given up", Unit::Count, given_up, Lower),
     ]
 }
 

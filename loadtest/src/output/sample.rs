@@ -15,9 +15,9 @@ use rand_pcg::Pcg64Mcg;
 use serde_json::json;
 use tokio::time::{Instant, advance};
 
-use crate::fetch::{Cache, Exchange, Failure, Outcome};
+use crate::fetch::{Cache, Exchange, Failure, Kind, Outcome};
 use crate::measure::summary::Usage;
-use crate::measure::{Chronicle, Kind, Met, Recorder, Sides};
+use crate::measure::{Chronicle, Met, Recorder, Sides};
 use crate::run::Finished;
 use crate::scenario::*;
 use crate::stage::process::{Asked, Ledger};
@@ -247,6 +247,7 @@ fn scenario(seed: u64) -> Scenario {
             bitrates: vec![1_000_000, 3_000_000, 6_000_000],
             audio: Some(128_000),
             parts_are_ranges: false,
+            key_every: None,
         }],
         audience: Audience {
             arrivals: vec![Arrivals {
@@ -265,6 +266,8 @@ fn scenario(seed: u64) -> Scenario {
             abr: Abr::Throughput,
             start_buffer: seconds(4),
             buffer: seconds(30),
+            abandon: true,
+            keys: true,
             line: None,
             seek_every: None,
             zap_every: None,

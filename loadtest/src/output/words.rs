@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::unit::Unit;
-use crate::measure::summary::{Summary, Verdict};
+use crate::measure::summary::{LATE_P99_MAX, Summary, Verdict};
 
-/// Mean lateness beyond which the tester was the bottleneck, as a share of the timers' time.
-const LATE_MAX: f64 = 0.02;
+/// What it means that the tester was late itself, and what to do about it.
+pub(crate) const LATE_REMEDY: &str = "these figures are not the server's alone. Take fewer viewers, more threads or processors, or \
+                                      further machines (forebay-loadtest join)";
 
 /// Whether the run was good enough.
 pub(crate) fn all_met(targets: &[Verdict]) -> bool {
@@ -57,13 +58,14 @@ pub(crate) fn met(verdict: &Verdict) -> &'static str {
 
 /// Why the figures may not be the server's alone.
 pub(crate) fn warning(summary: &Summary) -> Option<String> {
-    (summary.pacing.mean > LATE_MAX).then(|| {
-        let (late, most) = (Unit::Share.write(summary.pacing.mean), Unit::Share.write(LATE_MAX));
-        format!(
-            "The tester was the bottleneck: its timers were {late} late on average (more than {most}). Take fewer viewers, \
-             more threads, or further machines."
-        )
-    })
+    let pacing = &summary.pacing;
+    pacing.is_late().then(|| format!("Warning: {}: {LATE_REMEDY}.", tester_was_late("", pacing.p99)))
+}
+
+/// That the tester was late itself, when (` in 1 of 3 rounds`), and by how much.
+pub(crate) fn tester_was_late(when: &str, p99: f64) -> String {
+    let [late, most] = [p99, LATE_P99_MAX].map(|share| Unit::Share.write(share));
+    format!("the tester was late itself{when} (late p99 {late}, at most {most})")
 }
 
 /// The facts of the machine, one after the other; what was not found out is left out.
@@ -100,11 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn a_tester_that_is_late_is_named() {
+    fn a_tester_that_is_late_at_its_99th_percentile_is_named_whatever_the_mean() {
         let mut summary = Summary::default();
-        summary.pacing.mean = 0.019;
+        (summary.pacing.mean, summary.pacing.p99) = (0.5, LATE_P99_MAX);
         assert_eq!(warning(&summary), None);
-        summary.pacing.mean = 0.05;
-        assert!(warning(&summary).unwrap().contains("5 % late"));
+        (summary.pacing.mean, summary.pacing.p99) = (0.001, 0.05);
+        let text = warning(&summary).unwrap();
+        assert!(text.contains("late itself (late p99 5 %, at most 2 %)") && text.contains("join"), "{text}");
     }
 }

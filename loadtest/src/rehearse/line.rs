@@ -3,6 +3,8 @@
 //! [`super::Rehearsed`].
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -61,7 +63,7 @@ struct OnLine {
     line: Rc<Line>,
     id: u64,
     /// Of it, all told; 0 when whoever waited has been told of the end.
-    bytes: u64,
+    bytes: Cell<u64>,
 }
 
 // === impl Line ===
@@ -77,27 +79,23 @@ impl Line {
         }
     }
 
-    /// Carries these bytes; returns when the last one was there. Given up, they take no share any more.
-    pub(super) async fn carry(self: &Rc<Self>, fill: Fill) -> Instant {
-        let mut flow = self.enter(fill);
-        loop {
-            let changed = self.changed.notified();
-            let end = {
-                let mut state = self.state.borrow_mut();
-                state.advance(Instant::now(), self.bytes_per_second);
-                match state.end_of(flow.id) {
-                    Ok(end) => {
-                        flow.bytes = 0;
-                        return end;
-                    }
-                    Err(expected) => expected,
-                }
-            };
-            tokio::select! {
-                () = sleep_until(end) => {}
-                () = changed => {}
+    /// Carries these bytes; returns when the last one was there. Given up, they take no share any more. `told` hears how many have
+    /// come, as often as somebody looks.
+    pub(super) async fn carry(self: &Rc<Self>, fill: Fill, told: Option<impl Fn(u64)>) -> Instant {
+        let flow = self.enter(fill);
+        let end = match told {
+            None => flow.end().await,
+            Some(told) => {
+                let mut end = pin!(flow.end());
+                poll_fn(|context| {
+                    told(flow.came());
+                    end.as_mut().poll(context)
+                })
+                .await
             }
-        }
+        };
+        flow.bytes.set(0);
+        end
     }
 
     /// So many bytes came of something that was given up.
@@ -120,19 +118,46 @@ impl Line {
         state.flows.push(Flow { id, from, left: fill.bytes as f64, most, rate: 0.0, ended: None });
         drop(state);
         self.changed.notify_waiters();
-        OnLine { line: Rc::clone(self), id, bytes: fill.bytes }
+        OnLine { line: Rc::clone(self), id, bytes: Cell::new(fill.bytes) }
+    }
+}
+
+// === impl OnLine ===
+
+impl OnLine {
+    /// When the last byte was there, then.
+    async fn end(&self) -> Instant {
+        let line = &self.line;
+        loop {
+            let changed = line.changed.notified();
+            let expected = {
+                let mut state = line.state.borrow_mut();
+                state.advance(Instant::now(), line.bytes_per_second);
+                match state.end_of(self.id) {
+                    Ok(end) => return end,
+                    Err(expected) => expected,
+                }
+            };
+            tokio::select! {
+                () = sleep_until(expected) => {}
+                () = changed => {}
+            }
+        }
+    }
+
+    /// Bytes that have come by now.
+    fn came(&self) -> u64 {
+        let mut state = self.line.state.borrow_mut();
+        state.advance(Instant::now(), self.line.bytes_per_second);
+        let flow = state.flows.iter().find(|flow| flow.id == self.id && flow.ended.is_none());
+        self.bytes.get().saturating_sub(flow.map_or(0, |flow| flow.left.max(0.0).ceil() as u64))
     }
 }
 
 impl Drop for OnLine {
     fn drop(&mut self) {
+        self.line.give_up(self.came());
         let mut state = self.line.state.borrow_mut();
-        let now = Instant::now();
-        state.advance(now, self.line.bytes_per_second);
-        if let Some(flow) = state.flows.iter().find(|flow| flow.id == self.id) {
-            let left = if flow.ended.is_some() { 0 } else { flow.left.max(0.0).ceil() as u64 };
-            self.line.give_up(self.bytes.saturating_sub(left));
-        }
         state.flows.retain(|flow| flow.id != self.id);
         drop(state);
         self.line.changed.notify_waiters();

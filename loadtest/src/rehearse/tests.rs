@@ -36,7 +36,7 @@ fn segment(number: usize) -> (Url, u64) {
 }
 
 fn ask(url: &Url, body: Body) -> Get<'_> {
-    Get { url, range: None, fields: &[], due: Instant::now(), body }
+    Get { url, range: None, fields: &[], due: Instant::now(), body, progress: None }
 }
 
 /// One segment is asked for under this fault; when it was asked for, what came, and how many bytes it has.
@@ -100,9 +100,27 @@ async fn who_comes_later_takes_half_from_then_on_and_who_gives_up_gives_it_back(
     let (first, ()) = tokio::join!(viewer.get(ask(&a, Body::Media)), late);
     assert!(near(first.end, began + ms(2) + taken(a_bytes) + ms(100)), "{:?}", first.end - began);
     // Half of the line for 200 ms.
-    let dropped = viewer.take_dropped();
-    assert!((98_000..=102_000).contains(&dropped), "{dropped}");
-    assert_eq!(viewer.take_dropped(), 0);
+    let [dropped] = viewer.take_dropped()[..] else { panic!("one was given up") };
+    assert!((98_000..=102_000).contains(&dropped.bytes), "{dropped:?}");
+    assert_eq!((dropped.first_byte, dropped.connected), (Some(began + ms(202)), true));
+    assert_eq!(viewer.source.ledger().bytes, first.bytes + dropped.bytes, "the origin sent no more");
+    assert_eq!(viewer.take_dropped(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_sees_when_it_was_sent_when_it_began_and_how_far_it_is() {
+    let viewer = viewer(vec![]);
+    let (url, length) = segment(0);
+    let (began, progress) = (Instant::now(), Cell::new(Progress::default()));
+    let get = Get { progress: Some(&progress), ..ask(&url, Body::Media) };
+    let looked = async {
+        tokio::time::sleep(ms(1)).await;
+        assert_eq!(progress.get(), Progress::default(), "nothing has come");
+    };
+    let (whole, ()) = tokio::join!(viewer.get(get), looked);
+    let Progress { sent, first_byte, bytes, length: told } = progress.get();
+    assert_eq!((sent, first_byte, told), (Some(began), Some(began + ms(2)), Some(length)));
+    assert_eq!((bytes, whole.bytes), (length, length));
 }
 
 #[tokio::test(start_paused = true)]

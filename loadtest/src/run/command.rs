@@ -23,15 +23,13 @@ use crate::proc;
 use crate::scenario::Scenario;
 use crate::scenario::adjust::{DURATION_MAX, DURATION_MIN};
 use crate::scenario::file::{self, rules::VIEWERS_MAX};
-use crate::server::{Kind, Setup};
+use crate::server::Kind;
+use crate::server::arguments::SetupArguments;
 use crate::viewer::Target;
 use crate::wire::Reach;
 
 /// The exit code of a process ended from outside, as shells have it for SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
-
-/// Worker threads of a server that is not pinned to processors.
-const SERVER_THREADS: u32 = 2;
 
 /// What `forebay-loadtest run` is given.
 #[derive(Clone, Debug, Args)]
@@ -90,10 +88,10 @@ struct AgainstArguments {
     #[arg(long, value_name = "KIND", default_value = "forebay", conflicts_with_all = ["target", "stream", "rehearse"])]
     server: Kind,
     /// Ask a server that runs already, in front of the synthetic origin (--origin)
-    #[arg(long, value_name = "URL", conflicts_with_all = ["stream", "rehearse"])]
+    #[arg(long, value_name = "URL", value_parser = web_url, conflicts_with_all = ["stream", "rehearse"])]
     target: Option<Url>,
     /// Ask for one playlist of your own: every viewer watches it, whatever the scenario's streams are
-    #[arg(long, value_name = "URL", conflicts_with = "rehearse")]
+    #[arg(long, value_name = "URL", value_parser = web_url, conflicts_with = "rehearse")]
     stream: Option<Url>,
     /// Ask nobody: compute in no time what the scenario asks of a server
     #[arg(long)]
@@ -112,27 +110,13 @@ struct AgainstArguments {
     insecure: bool,
 }
 
-/// How a server is started.
-#[derive(Clone, Debug, Args)]
-struct SetupArguments {
-    /// The node's binary
-    #[arg(long, value_name = "PATH", default_value = "target/release/forebay")]
-    forebay: PathBuf,
-    /// The nginx binary
-    #[arg(long, value_name = "PATH", default_value = "nginx")]
-    nginx: PathBuf,
-    /// Varnish's binary
-    #[arg(long, value_name = "PATH", default_value = "varnishd")]
-    varnish: PathBuf,
-    /// Apache Traffic Server's binary
-    #[arg(long, value_name = "PATH", default_value = "traffic_server")]
-    ats: PathBuf,
-    /// Size of the server's cache in memory
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    memory: String,
-    /// Worker threads of the server; as many as there are processors for it, unless told
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    server_threads: Option<u32>,
+// === impl AgainstArguments ===
+
+impl AgainstArguments {
+    /// Whether a server is started.
+    fn is_started(&self) -> bool {
+        self.target.is_none() && self.stream.is_none() && !self.rehearse
+    }
 }
 
 /// Runs a scenario.
@@ -182,15 +166,6 @@ pub(crate) fn threads_or_all(threads: Option<usize>, cpus: Option<&str>) -> Resu
     })
 }
 
-/// So many worker threads of a server, or one for each processor of its list (two, without one).
-pub(crate) fn server_threads_or_all(threads: Option<u32>, cpus: Option<&str>) -> Result<u32> {
-    Ok(match (threads, cpus) {
-        (Some(threads), _) => threads,
-        (None, Some(cpus)) => u32::try_from(pins::count(cpus)?)?,
-        (None, None) => SERVER_THREADS,
-    })
-}
-
 /// A number of threads, as typed.
 pub(crate) fn threads(text: &str) -> Result<usize> {
     let threads = text.parse().context("not a number")?;
@@ -198,22 +173,19 @@ pub(crate) fn threads(text: &str) -> Result<usize> {
     Ok(threads)
 }
 
+/// Where to ask, as typed.
+fn web_url(text: &str) -> Result<Url> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    url.with_context(|| {
+        format!("{text:?} is no URL that viewers can ask: write http://HOST:PORT/ or https://HOST/")
+    })
+}
+
 fn plan(arguments: &Arguments) -> Result<Plan> {
     let scenario = adjusted(arguments, file::load(&arguments.scenario)?);
-    let against = against(arguments)?;
-    let pins = match &against {
-        // What is not on this machine, or not there at all, needs no processors of its own.
-        Against::Started(..) => pins::split()?,
-        Against::Running { .. } | Against::Rehearsal => None,
-    };
-    let against = match against {
-        Against::Started(kind, setup) => {
-            let cpus = pins.as_ref().map(|(server, _)| server.as_str());
-            let threads = server_threads_or_all(arguments.setup.server_threads, cpus)?;
-            Against::Started(kind, Setup { threads, ..setup })
-        }
-        other => other,
-    };
+    // What is not on this machine, or not there at all, needs no processors of its own.
+    let pins = if arguments.against.is_started() { pins::split()? } else { None };
+    let against = against(arguments, pins.as_ref().map(|(server, _)| server.as_str()))?;
     Ok(Plan {
         threads: threads_or_all(arguments.threads, pins.as_ref().map(|(_, others)| others.as_str()))?,
         scenario,
@@ -237,7 +209,8 @@ fn adjusted(arguments: &Arguments, mut scenario: Scenario) -> Scenario {
     scenario
 }
 
-fn against(arguments: &Arguments) -> Result<Against> {
+/// Who is asked; a server that is started is one for these processors.
+fn against(arguments: &Arguments, cpus: Option<&str>) -> Result<Against> {
     let AgainstArguments { server, target, stream, rehearse, origin, connect_to, ca, insecure } =
         &arguments.against;
     let target = match (target, stream) {
@@ -250,16 +223,7 @@ fn against(arguments: &Arguments) -> Result<Against> {
                 "workers on other machines cannot reach a server that is started here, on 127.0.0.1: start one where they reach \
                  it, and name it with --target"
             );
-            let SetupArguments { forebay, nginx, varnish, ats, memory, .. } = &arguments.setup;
-            let setup = Setup {
-                forebay: forebay.clone(),
-                nginx: nginx.clone(),
-                varnish: varnish.clone(),
-                ats: ats.clone(),
-                memory: memory.clone(),
-                ..Setup::default()
-            };
-            return Ok(Against::Started(*server, setup));
+            return Ok(Against::Started(*server, arguments.setup.setup(cpus)?));
         }
     };
     let authorities =

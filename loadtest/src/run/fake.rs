@@ -30,6 +30,7 @@ pub(crate) fn scenario(viewers: u32, seconds: u64) -> Scenario {
             bitrates: vec![1_000_000],
             audio: None,
             parts_are_ranges: false,
+            key_every: None,
         }],
         audience: Audience {
             arrivals: vec![Arrivals {
@@ -48,6 +49,8 @@ pub(crate) fn scenario(viewers: u32, seconds: u64) -> Scenario {
             abr: Abr::Lowest,
             start_buffer: s(2),
             buffer: s(20),
+            abandon: true,
+            keys: true,
             line: None,
             seek_every: None,
             zap_every: None,

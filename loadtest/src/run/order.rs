@@ -65,7 +65,7 @@ impl Order {
     ) -> Result<Crew> {
         let lists = by_thread(self.tickets(), self.workers, threads);
         let Self { scenario, way, .. } = self;
-        let (h1, h2) = (way.target(&way.h1)?, way.target(&way.h2)?);
+        let (h1, h2) = (way.target(Protocol::H1)?, way.target(Protocol::H2)?);
         let network = Network::new(way.reach())?;
         let epoch = common.epoch;
         let asked_over = network.clone();
@@ -138,12 +138,17 @@ impl Way {
         }
     }
 
-    fn target(&self, url: &str) -> Result<Target> {
+    /// Who is asked over this protocol.
+    pub(crate) fn target(&self, protocol: Protocol) -> Result<Target> {
+        let url = match protocol {
+            Protocol::H1 => &self.h1,
+            Protocol::H2 => &self.h2,
+        };
         let url = Url::parse(url).with_context(|| format!("not a URL: {url:?}"))?;
         Ok(if self.is_stream { Target::Stream(url) } else { Target::Server(url) })
     }
 
-    fn reach(&self) -> Reach {
+    pub(crate) fn reach(&self) -> Reach {
         Reach {
             connect_to: self.connect_to,
             authorities: self.authorities.clone().map(String::into_bytes),
@@ -173,7 +178,7 @@ mod tests {
         assert_eq!(again, order);
         assert_eq!(again.way.reach().authorities, reach.authorities);
         assert!(
-            matches!(again.way.target(&again.way.h2).unwrap(), Target::Stream(url) if url.query() == Some("a=b"))
+            matches!(again.way.target(Protocol::H2).unwrap(), Target::Stream(url) if url.query() == Some("a=b"))
         );
     }
 

@@ -1,10 +1,11 @@
-//! What stands before the first viewer comes: the origin's process, the server in front of it, and how viewers reach it.
+//! What stands before the first viewer comes: the origin's process, the server in front of it, and how viewers reach it, asked
+//! whether it suits ([`probe`]).
 
 use anyhow::{Context, Result, ensure};
 
 use super::order::Way;
 use super::usage::Root;
-use super::{Against, Plan};
+use super::{Against, Plan, probe};
 use crate::scenario::{Carry, Protocol, Scenario};
 use crate::server::{Kind, Server, Setup};
 use crate::stage::process::Origin;
@@ -37,6 +38,10 @@ impl Stand {
                     Box::pin(Server::before(*kind, &setup, origin.address(), scenario.token.as_ref()))
                         .await?;
                 let way = Way::local(server.http, server.h2c);
+                // The origin itself looks at no token, and shows what the harness costs with them.
+                if *kind != Kind::Direct {
+                    Box::pin(probe::ensure_tokens(scenario, &way)).await?;
+                }
                 (Some(server), Some(origin), way)
             }
             Against::Running { target, reach, origin } => {
@@ -47,7 +52,10 @@ impl Stand {
                     }
                     None => None,
                 };
-                (None, origin, Way::to(target, reach)?)
+                let way = Way::to(target, reach)?;
+                Box::pin(probe::ensure_protocols(scenario, &way)).await?;
+                Box::pin(probe::ensure_tokens(scenario, &way)).await?;
+                (None, origin, way)
             }
             Against::Rehearsal => anyhow::bail!("a rehearsal has no server"),
         };
@@ -57,8 +65,16 @@ impl Stand {
     }
 }
 
-/// The origin itself is no edge: what only an edge takes would be refused, request by request.
+/// Of peers no configuration here checks tokens. The origin itself is no edge: what only an edge takes would be refused, request by
+/// request.
 fn ensure_suits(kind: Kind, scenario: &Scenario) -> Result<()> {
+    ensure!(
+        !kind.is_peer() || scenario.token.is_none(),
+        "{} does not check tokens as it is configured here, and scenario {} is about them: take [token] out of the scenario, run \
+         it with --server forebay, or name a server of your own that checks them (--target)",
+        kind.as_str(),
+        scenario.name
+    );
     if kind != Kind::Direct {
         return Ok(());
     }
@@ -83,5 +99,33 @@ pub(crate) fn name(against: &Against) -> String {
         Against::Started(kind, _) => kind.as_str().to_owned(),
         Against::Running { target: Target::Server(url) | Target::Stream(url), .. } => url.to_string(),
         Against::Rehearsal => "rehearsal".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::run::fake;
+    use crate::scenario::Token;
+
+    #[test]
+    fn a_peer_is_not_started_for_a_scenario_with_tokens_and_the_words_say_what_to_do() {
+        let open = fake::scenario(1, 10);
+        let token = |carry| Some(Token { carry, lifetime: Duration::from_secs(90), wave_at: None });
+        for kind in [Kind::Nginx, Kind::Varnish, Kind::Ats] {
+            ensure_suits(kind, &open).unwrap();
+            for carry in [Carry::Path, Carry::Query, Carry::Cookie, Carry::Header] {
+                let scenario = Scenario { token: token(carry), ..open.clone() };
+                let error = ensure_suits(kind, &scenario).unwrap_err().to_string();
+                assert!(error.contains(kind.as_str()) && error.contains("[token]"), "{error}");
+                ensure_suits(Kind::Forebay, &scenario).unwrap();
+            }
+        }
+        let path = Scenario { token: token(Carry::Path), ..open.clone() };
+        ensure_suits(Kind::Direct, &path).unwrap_err();
+        ensure_suits(Kind::Direct, &Scenario { token: token(Carry::Query), ..open }).unwrap();
     }
 }

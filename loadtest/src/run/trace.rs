@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::content::MEDIA;
-use crate::fetch::{Exchange, Fetch, Get};
+use crate::fetch::{Exchange, Fetch, Get, GivenUp};
 
 /// The file. Clones write to the same one, a line at a time.
 #[derive(Clone, Debug)]
@@ -95,6 +95,7 @@ fn kind(path: &str) -> &'static str {
         "m3u8" if directives.contains("_HLS_msn=") => "reload",
         "m3u8" if name == "index.m3u8" => "multivariant",
         "m3u8" => "playlist",
+        "key" => "key",
         "mp4" => "init",
         // MSN.PART.BYTES.m4s
         "m4s" if name.split('.').count() == 4 => "part",
@@ -123,7 +124,7 @@ impl<F: Fetch> Fetch for Traced<F> {
         self.fetch.leave();
     }
 
-    fn take_dropped(&self) -> u64 {
+    fn take_dropped(&self) -> Vec<GivenUp> {
         self.fetch.take_dropped()
     }
 }
@@ -134,7 +135,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fetch::Body;
+    use crate::fetch::{Body, Cache};
 
     /// Somebody who has dropped seven bytes.
     struct Dropper;
@@ -146,14 +147,15 @@ mod tests {
 
         fn leave(&self) {}
 
-        fn take_dropped(&self) -> u64 {
-            7
+        fn take_dropped(&self) -> Vec<GivenUp> {
+            let due = Instant::now();
+            vec![GivenUp { due, first_byte: None, cache: Cache::Unknown, bytes: 7, connected: true }]
         }
     }
 
     #[test]
     fn what_was_dropped_is_passed_on() {
-        assert_eq!(Traced::new(Dropper, 1, None).take_dropped(), 7);
+        assert_eq!(Traced::new(Dropper, 1, None).take_dropped()[0].bytes, 7);
     }
 
     #[test]
@@ -172,7 +174,17 @@ mod tests {
         ];
         for (at, (url, range)) in asks.into_iter().enumerate() {
             let due = epoch + Duration::from_micros(1_500 * at as u64);
-            trace.note(9, &Get { url: &url.parse().unwrap(), range, fields: &[], due, body: Body::Media });
+            trace.note(
+                9,
+                &Get {
+                    url: &url.parse().unwrap(),
+                    range,
+                    fields: &[],
+                    due,
+                    body: Body::Media,
+                    progress: None,
+                },
+            );
         }
         trace.finish().unwrap();
         let expected = "\
@@ -191,7 +203,10 @@ mod tests {
         let trace = Trace::create(Path::new("/dev/full"), epoch).unwrap();
         let url = "http://a/media/live/a/index.m3u8".parse().unwrap();
         for viewer in 0..1_000 {
-            trace.note(viewer, &Get { url: &url, range: None, fields: &[], due: epoch, body: Body::Media });
+            trace.note(
+                viewer,
+                &Get { url: &url, range: None, fields: &[], due: epoch, body: Body::Media, progress: None },
+            );
         }
         assert!(format!("{:#}", trace.finish().unwrap_err()).contains("not whole"));
     }

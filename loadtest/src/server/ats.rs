@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use super::launch::{Launch, Ready, free_address, located, with_free_ports};
-use super::{CONNECTIONS, Kind, Purged, Server, Setup, template};
+use super::{CONNECTIONS, Kind, Ports, Purged, Server, Setup, template};
 use crate::http1::Client;
 
 const RUNROOT: &str = include_str!("../../peers/ats/runroot.yaml");
@@ -54,16 +54,7 @@ async fn start_once(setup: &Setup, origin: SocketAddr) -> Result<Server> {
         cpus: setup.cpus.clone(),
         ready: Ready::Answers(http),
     };
-    let process = launch.start().await?;
-    Ok(Server {
-        kind: Kind::Ats,
-        http,
-        h2c: Some(http),
-        admin: None,
-        process: Some(process),
-        launch: Some(launch),
-        files: Some(files),
-    })
+    Server::launched(Kind::Ats, launch, files, Ports { http, h2c: http, admin: None }).await
 }
 
 /// The version Traffic Server names, or `None` when it is not installed.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use tokio::process::Command;
 
 use super::launch::{Launch, Ready, free_address, located, with_free_ports};
-use super::{CONNECTIONS, Kind, Purged, Server, Setup, template};
+use super::{CONNECTIONS, Kind, Ports, Purged, Server, Setup, template};
 
 const CONFIGURATION: &str = include_str!("../../peers/nginx.conf");
 
@@ -60,16 +60,7 @@ async fn start_once(setup: &Setup, origin: SocketAddr) -> Result<Server> {
         cpus: setup.cpus.clone(),
         ready: Ready::Accepts(http),
     };
-    let process = launch.start().await?;
-    Ok(Server {
-        kind: Kind::Nginx,
-        http,
-        h2c: Some(h2c),
-        admin: None,
-        process: Some(process),
-        launch: Some(launch),
-        files: Some(files),
-    })
+    Server::launched(Kind::Nginx, launch, files, Ports { http, h2c, admin: None }).await
 }
 
 /// The version nginx names, or `None` when it is not installed.

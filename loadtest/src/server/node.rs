@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use super::launch::{Launch, Ready, free_address, with_free_ports};
-use super::{Disk, Kind, Purged, Server, Setup, template};
+use super::{Disk, Kind, Ports, Purged, Server, Setup, template};
 use crate::http1::Client;
 use crate::scenario::Token;
 use crate::token;
@@ -77,16 +77,7 @@ async fn start_once(
         cpus: setup.cpus.clone(),
         ready: Ready::Says(is_ready),
     };
-    let process = launch.start().await?;
-    Ok(Server {
-        kind: Kind::Forebay,
-        http,
-        h2c: Some(http),
-        admin: Some(admin),
-        process: Some(process),
-        launch: Some(launch),
-        files: Some(files),
-    })
+    Server::launched(Kind::Forebay, launch, files, Ports { http, h2c: http, admin: Some(admin) }).await
 }
 
 /// The version the node names, or `None` when the binary does not run.

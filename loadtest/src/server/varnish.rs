@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use super::launch::{Launch, Ready, free_address, located, with_free_ports};
-use super::{Kind, Purged, Server, Setup, template};
+use super::{Kind, Ports, Purged, Server, Setup, template};
 use crate::http1::Client;
 
 const VCL: &str = include_str!("../../peers/default.vcl");
@@ -59,16 +59,7 @@ async fn start_once(setup: &Setup, origin: SocketAddr) -> Result<Server> {
         // Its first process takes connections before the second one, which serves, is there.
         ready: Ready::Answers(http),
     };
-    let process = launch.start().await?;
-    Ok(Server {
-        kind: Kind::Varnish,
-        http,
-        h2c: Some(http),
-        admin: None,
-        process: Some(process),
-        launch: Some(launch),
-        files: Some(files),
-    })
+    Server::launched(Kind::Varnish, launch, files, Ports { http, h2c: http, admin: None }).await
 }
 
 /// The version Varnish names, or `None` when it is not installed.

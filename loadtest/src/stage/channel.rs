@@ -8,12 +8,13 @@ use http::header::CACHE_CONTROL;
 use jiff::Timestamp;
 
 use super::faults::Shown;
-use super::path::Named;
+use super::path::{self, Named};
 use super::playlist;
 use super::reload::Directives;
 use super::reply::{Media, Span};
 use super::timeline::{LEAD_SEGMENTS, Program, Track};
-use super::{Answer, Asked, Kind};
+use super::{Answer, Asked};
+use crate::fetch::Kind;
 
 /// How long an edge may keep what does not change while the stream is on, in seconds: a live title's multivariant playlist, and a
 /// title's playlists.
@@ -65,6 +66,13 @@ impl Channel<'_> {
                 let text = playlist::vod(program, track, program.sizes(track, self.title.seed));
                 Answer::playlist(now, text, &keeps(VOD_SECONDS), asked.headers, Kind::Playlist)
             }
+            // One that comes later is not told before its first segment begins.
+            Named::Key(number) if !self.has_key(number, now) => self.not_there(false, now),
+            Named::Key(_) => {
+                let content_type = "application/octet-stream";
+                let media = Media { path: asked.path, kind: Kind::Key, bytes: path::KEY_BYTES, content_type };
+                media.answer(now, media.span(asked.headers), asked.headers, Vec::new())
+            }
             Named::Init(track) => {
                 let bytes = program.sizes(track, self.title.seed).init_bytes();
                 let media = media(asked.path, Kind::Init, bytes, track);
@@ -73,6 +81,16 @@ impl Channel<'_> {
             Named::Segment(track, msn) => self.segment(track, msn, asked, now),
             Named::Part(track, msn, part) => self.part(track, (msn, part), asked, now),
         }
+    }
+
+    /// Whether a segment has this key, and of a live title has begun.
+    fn has_key(&self, number: u64, now: Duration) -> bool {
+        let program = self.program;
+        let last = match program.is_live() {
+            true => program.edge(self.stream_ns(now)).segments,
+            false => program.segments_in_all().saturating_sub(1),
+        };
+        program.key_of(last).is_some_and(|last| number <= last)
     }
 
     /// A live playlist: the one there is, or the one that is waited for, as soon as it is there.
@@ -84,13 +102,13 @@ impl Channel<'_> {
         let read = Directives::parse(query).and_then(|found| Ok((found, found.waits_for_ns(program, edge)?)));
         let (directives, waits_for) = match read {
             Ok(read) => read,
-            Err(why) => return Answer::refused(now, 400, why, Kind::Other),
+            Err(why) => return Answer::refused(now, 400, why),
         };
         let at_ns = waits_for.map_or(now_ns, |ns| shown.from(ns, program.segment_ns, stream).max(now_ns));
         let hold_max_ns = 3 * program.target_ns();
         if at_ns > now_ns.saturating_add(hold_max_ns) {
             let at = now.saturating_add(Duration::from_nanos(hold_max_ns));
-            return Answer::refused(at, 503, "it did not come within three target durations\n", Kind::Other);
+            return Answer::refused(at, 503, "it did not come within three target durations\n");
         }
         let (kind, seconds) = match waits_for {
             Some(_) => (Kind::Reload, 6 * program.target_seconds()),
@@ -172,7 +190,7 @@ impl Channel<'_> {
 
     /// What was there may be said to be gone for a target duration; what comes may be there at once.
     fn not_there(&self, was: bool, now: Duration) -> Answer {
-        let mut answer = Answer::refused(now, 404, "it is not there, or not yet\n", Kind::Other);
+        let mut answer = Answer::refused(now, 404, "it is not there, or not yet\n");
         if was {
             answer.set(CACHE_CONTROL, &format!("public, max-age={}", self.program.target_seconds()));
         }

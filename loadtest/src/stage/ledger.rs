@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::process::{Asked as Counted, Ledger};
-use super::{Answer, Asked, Content, Kind};
+use super::{Answer, Asked, Content};
+use crate::fetch::Kind;
 
 /// Objects that are told apart: about 50 MB. Requests for further ones count in `Ledger::requests` and `Ledger::beyond` alone.
 pub(crate) const OBJECTS_MAX: usize = 2 << 20;
@@ -28,7 +29,8 @@ pub(crate) struct Book {
 struct Seen {
     /// Requests by the hash of the object's name.
     objects: HashMap<u64, u32>,
-    kinds: BTreeMap<Kind, Counted>,
+    /// By kind; of what is none of them too.
+    kinds: BTreeMap<Option<Kind>, Counted>,
     beyond: u64,
 }
 
@@ -75,7 +77,7 @@ impl Book {
         Ledger {
             requests: self.requests.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
-            kinds: seen.kinds.iter().map(|(kind, asked)| (kind.as_str().to_owned(), asked.clone())).collect(),
+            kinds: seen.kinds.iter().map(|(kind, asked)| (word(*kind).to_owned(), asked.clone())).collect(),
             beyond: seen.beyond,
             ..Ledger::default()
         }
@@ -86,12 +88,17 @@ impl Book {
     }
 }
 
+/// The key of a kind in [`Ledger::kinds`].
+fn word(kind: Option<Kind>) -> &'static str {
+    kind.map_or("other", Kind::as_str)
+}
+
 /// The name of the object: `PATH`, `PATH?QUERY#SEGMENTS.PARTS`, `PATH@FIRST+BYTES`, `PATH!STATUS`.
 fn name(asked: Asked<'_>, answer: &Answer) -> String {
     let mut name = asked.path.to_owned();
     // Writing to a string does not fail.
     let _ = match (answer.kind, answer.version, &answer.body, answer.status) {
-        (Kind::Other, .., status) => write!(name, "!{}", status.unwrap_or(0)),
+        (None, .., status) => write!(name, "!{}", status.unwrap_or(0)),
         (_, Some((segments, parts)), ..) => match asked.query {
             Some(query) => write!(name, "?{query}#{segments}.{parts}"),
             None => write!(name, "#{segments}.{parts}"),

@@ -1,13 +1,21 @@
-//! What the paths of the origin name: playlists, initialisation segments, segments and parts, each in one spelling only. Whether
-//! something is there at a time is not decided here. Called by [`super::Stage`]; the URIs in playlists are made here too.
+//! What the paths of the origin name: playlists, keys, initialisation segments, segments and parts, each in one spelling only.
+//! Whether something is there at a time is not decided here. Called by [`super::Stage`]; the URIs in playlists are made here too.
 
 use super::timeline::{Program, Sizes, Track};
+
+/// The folder of a title's keys.
+pub(super) const KEYS: &str = "keys";
+
+/// A key of AES-128, in bytes (RFC 8216bis, 4.4.4.4).
+pub(super) const KEY_BYTES: u64 = 16;
 
 /// What is at a path below the folder of a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named {
     Multivariant,
     Playlist(Track),
+    /// The key of this number: all renditions have it in common.
+    Key(u64),
     Init(Track),
     Segment(Track, u64),
     /// Media sequence number, and index in the segment.
@@ -32,6 +40,10 @@ pub(super) fn named(program: &Program, seed: u64, rest: &str) -> Option<Named> {
         return Some(Named::Playlist(track(program, folder)?));
     }
     let (folder, file) = rest.split_once('/')?;
+    if folder == KEYS {
+        let number = file.split('.').next()?.parse().ok().filter(|_| program.key_every.is_some())?;
+        return (key_file(number) == file).then_some(Named::Key(number));
+    }
     let track = track(program, folder)?;
     let sizes = program.sizes(track, seed);
     let found = if file.starts_with("init.") {
@@ -51,13 +63,18 @@ pub(super) fn named(program: &Program, seed: u64, rest: &str) -> Option<Named> {
         Named::Init(_) => init_file(sizes),
         Named::Segment(_, msn) => segment_file(sizes, msn),
         Named::Part(_, msn, part) => part_file(sizes, msn, part),
-        Named::Multivariant | Named::Playlist(_) => return None,
+        Named::Multivariant | Named::Playlist(_) | Named::Key(_) => return None,
     };
     (spelled == file).then_some(found)
 }
 
 fn track(program: &Program, folder: &str) -> Option<Track> {
     program.tracks().find(|track| track.folder() == folder)
+}
+
+/// Below the folder [`KEYS`] of the title.
+pub(super) fn key_file(number: u64) -> String {
+    format!("{number}.{KEY_BYTES}.key")
 }
 
 pub(super) fn init_file(sizes: Sizes<'_>) -> String {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::path::{init_file, part_file, segment_file};
+use super::path::{KEYS, init_file, key_file, part_file, segment_file};
 use super::timeline::{Edge, Program, SPREAD_PERMILLE, Sizes, Track};
 
 /// Bits per second up to which a picture has this size.
@@ -67,11 +67,20 @@ pub(super) fn vod(program: &Program, track: Track, sizes: Sizes<'_>) -> String {
         init_file(sizes),
     );
     for msn in 0..program.segments_in_all() {
+        key(&mut text, program, msn, 0);
         let length = seconds(program.segment_length_ns(msn));
         let _ = writeln!(text, "#EXTINF:{length},\n{folder}/{}", segment_file(sizes, msn));
     }
     text.push_str("#EXT-X-ENDLIST\n");
     text
+}
+
+/// The key from this segment on (4.4.4.4), if it is another one than before, or the segment is the first of the list.
+fn key(text: &mut String, program: &Program, msn: u64, first: u64) {
+    let Some(number) = program.key_of(msn) else { return };
+    if msn == first || program.key_of(msn - 1) != Some(number) {
+        let _ = writeln!(text, "#EXT-X-KEY:METHOD=AES-128,URI=\"{KEYS}/{}\"", key_file(number));
+    }
 }
 
 // === impl Live ===
@@ -84,6 +93,7 @@ impl Live<'_> {
         let skipped = if self.skips { self.skippable(first) } else { 0 };
         self.head(&mut text, first, skipped);
         for msn in first + skipped..segments {
+            key(&mut text, self.program, msn, first + skipped);
             self.date(&mut text, msn);
             if self.has_parts(msn) {
                 self.parts(&mut text, msn, self.program.parts);
@@ -93,6 +103,7 @@ impl Live<'_> {
         }
         if self.program.is_low_latency() {
             if parts > 0 {
+                key(&mut text, self.program, segments, first + skipped);
                 self.date(&mut text, segments);
                 self.parts(&mut text, segments, parts);
             }

@@ -10,7 +10,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Answer, Content, Kind};
+use super::{Answer, Content};
+use crate::fetch::Kind;
 
 pub(super) const PLAYLIST_TYPE: &str = "application/vnd.apple.mpegurl";
 
@@ -19,6 +20,9 @@ pub(super) const KEEPS_MEDIA: &str = "public, max-age=86400, immutable";
 
 /// What comes later, or is wrong with the request: not to be kept.
 pub(super) const KEEPS_NOTHING: &str = "no-store";
+
+/// What is another text soon: not to be sent again without asking. Nothing that a cache would remember against it.
+pub(super) const KEEPS_TO_ASK: &str = "no-cache";
 
 /// The last position of a range that means the end of a resource whose length is not known yet (RFC 8673).
 pub(super) const VERY_LARGE: u64 = (1 << 53) - 1;
@@ -49,12 +53,12 @@ pub(super) struct Media<'a> {
 
 impl Answer {
     /// The connection is closed.
-    pub(super) fn nobody(at: Duration, kind: Kind) -> Self {
-        Self { status: None, ..Self::short(at, 200, "", kind) }
+    pub(super) fn nobody(at: Duration) -> Self {
+        Self { status: None, ..Self::short(at, 200, "", None) }
     }
 
     /// A status and a line of text that says why.
-    pub(super) fn short(at: Duration, status: u16, why: &'static str, kind: Kind) -> Self {
+    pub(super) fn short(at: Duration, status: u16, why: &'static str, kind: Option<Kind>) -> Self {
         let has_body = status >= 200 && !matches!(status, 204 | 205 | 304);
         let text = Bytes::from_static(if has_body { why.as_bytes() } else { b"" });
         let mut headers = HeaderMap::new();
@@ -77,8 +81,9 @@ impl Answer {
         }
     }
 
-    pub(super) fn refused(at: Duration, status: u16, why: &'static str, kind: Kind) -> Self {
-        let mut answer = Self::short(at, status, why, kind);
+    /// The same, of nothing of a stream, and not to be kept.
+    pub(super) fn refused(at: Duration, status: u16, why: &'static str) -> Self {
+        let mut answer = Self::short(at, status, why, None);
         answer.set(CACHE_CONTROL, KEEPS_NOTHING);
         answer
     }
@@ -87,10 +92,14 @@ impl Answer {
     pub(super) fn playlist(at: Duration, text: String, keeps: &str, asked: &HeaderMap, kind: Kind) -> Self {
         let tag = format!("\"{:016x}\"", xxh3_64(text.as_bytes()));
         let mut answer = if is_known(asked, &tag) {
-            Self::short(at, 304, "", kind)
+            Self::short(at, 304, "", Some(kind))
         } else {
             let text = Bytes::from(text);
-            Self { length: text.len() as u64, body: Content::Text(text), ..Self::short(at, 200, "", kind) }
+            Self {
+                length: text.len() as u64,
+                body: Content::Text(text),
+                ..Self::short(at, 200, "", Some(kind))
+            }
         };
         answer.set(CONTENT_TYPE, PLAYLIST_TYPE);
         answer.set(CACHE_CONTROL, keeps);
@@ -155,17 +164,17 @@ impl Media<'_> {
             Span::Whole => (0, self.bytes),
             Span::Range { first, last, .. } => (first, last - first + 1),
             Span::Unsatisfiable => {
-                let mut answer = Answer::refused(at, 416, "no byte of it is in the range\n", Kind::Other);
+                let mut answer = Answer::refused(at, 416, "no byte of it is in the range\n");
                 answer.set(CONTENT_RANGE, &format!("bytes */{}", self.bytes));
                 return answer;
             }
         };
         let mut answer = if is_known(asked, &tag) {
-            Answer::short(at, 304, "", self.kind)
+            Answer::short(at, 304, "", Some(self.kind))
         } else {
             let status = if span == Span::Whole { 200 } else { 206 };
             let body = Content::Media { offset, bytes };
-            Answer { body, length: bytes, ..Answer::short(at, status, "", self.kind) }
+            Answer { body, length: bytes, ..Answer::short(at, status, "", Some(self.kind)) }
         };
         answer.set(CONTENT_TYPE, self.content_type);
         answer.set(CACHE_CONTROL, KEEPS_MEDIA);

@@ -52,6 +52,7 @@ pub(crate) fn stream(name: &str, kind: StreamKind) -> Stream {
         bitrates: vec![400_000, 1_600_000],
         audio: Some(64_000),
         parts_are_ranges: false,
+        key_every: None,
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
 use http::Method;
+use http::header::{ALLOW, CACHE_CONTROL};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -20,7 +21,9 @@ use tokio::time::Instant;
 use self::head::Head;
 use super::ledger::{Book, OBJECTS_MAX};
 use super::process::Ledger;
-use super::{Answer, Asked, Kind, Stage};
+use super::reply::KEEPS_TO_ASK;
+use super::{Answer, Asked, Stage};
+use crate::fetch::Kind;
 use crate::scenario::Scenario;
 
 /// Connections served at once; further ones wait to be accepted.
@@ -136,8 +139,7 @@ impl Server {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    let answer =
-                        Answer::refused(Duration::ZERO, 400, "the request is not understood\n", Kind::Other);
+                    let answer = Answer::refused(Duration::ZERO, 400, "the request is not understood\n");
                     send::whole(&stream, &answer, true).await?;
                     return Err(error);
                 }
@@ -152,8 +154,8 @@ impl Server {
     async fn exchange(&self, stream: &TcpStream, head: &Head) -> Result<bool> {
         let asked = Asked { path: &head.path, query: head.query.as_deref(), headers: &head.headers };
         if head.method != Method::GET && head.method != Method::HEAD {
-            let mut answer = Answer::refused(Duration::ZERO, 405, "only GET and HEAD\n", Kind::Other);
-            answer.set(http::header::ALLOW, "GET, HEAD");
+            let mut answer = Answer::refused(Duration::ZERO, 405, "only GET and HEAD\n");
+            answer.set(ALLOW, "GET, HEAD");
             self.scene.borrow().book.note(asked, &answer);
             send::whole(stream, &answer, head.closes).await?;
             return Ok(true);
@@ -161,7 +163,7 @@ impl Server {
         let mut scenes = self.scene.subscribe();
         loop {
             let scene = Arc::clone(&scenes.borrow_and_update());
-            let answer = scene.stage.answer(asked, scene.now());
+            let answer = scene.answer(asked);
             scene.book.note(asked, &answer);
             tokio::select! {
                 () = scene.reaches(answer.at) => {}
@@ -181,6 +183,17 @@ impl Server {
 // === impl Scene ===
 
 impl Scene {
+    /// What the stage says now. While the timeline stands still nobody may keep a playlist: it would be a stale one in the run.
+    fn answer(&self, asked: Asked<'_>) -> Answer {
+        let mut answer = self.stage.answer(asked, self.now());
+        if self.epoch.is_none()
+            && matches!(answer.kind, Some(Kind::Multivariant | Kind::Playlist | Kind::Reload))
+        {
+            answer.set(CACHE_CONTROL, KEEPS_TO_ASK);
+        }
+        answer
+    }
+
     fn now(&self) -> Duration {
         self.epoch.map_or(Duration::ZERO, |epoch| Instant::now().saturating_duration_since(epoch))
     }

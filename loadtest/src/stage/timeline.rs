@@ -44,6 +44,8 @@ pub(super) struct Program {
     pub(super) bitrates: Vec<u64>,
     pub(super) audio: Option<u64>,
     pub(super) parts_are_ranges: bool,
+    /// Segments that have a key in common; none: nothing is encrypted.
+    pub(super) key_every: Option<u64>,
 }
 
 /// One of a stream's renditions.
@@ -100,6 +102,7 @@ impl Program {
             bitrates: stream.bitrates.clone(),
             audio: stream.audio,
             parts_are_ranges: low && stream.parts_are_ranges,
+            key_every: stream.key_every.map(|every| u64::from(every.max(1))),
         };
         // Three target durations must remain in a live playlist (6.2.2).
         let least = (3 * program.target_seconds() * 1_000_000_000).div_ceil(segment_ns);
@@ -132,6 +135,11 @@ impl Program {
     pub(super) fn skip_until_ns(&self) -> Option<u64> {
         let until = 6 * self.target_ns();
         (self.is_low_latency() && self.window * self.segment_ns > until).then_some(until)
+    }
+
+    /// The number of a segment's key, if it is encrypted.
+    pub(super) fn key_of(&self, msn: u64) -> Option<u64> {
+        self.key_every.map(|every| msn / every)
     }
 
     /// Renditions, video first.

@@ -1,6 +1,6 @@
 //! Proof that a server holds viewers to their tokens: it opens a stream to its first segment with one, and nothing without.
 //!
-//! For a run to ask before its viewers come: a scenario with tokens against a server that does not look at them would
+//! A run asks before its viewers come: a scenario with tokens against a server that does not look at them would
 //! measure something else. It asks for at most a dozen objects, of one stream. What a player does with playlists is
 //! the viewer's; here the first URI of each is enough.
 
@@ -25,20 +25,19 @@ const DEPTH_MAX: usize = 3;
 /// How long before now a token of the proof has ended, that is to be refused.
 const ENDED_BEFORE: Duration = Duration::from_secs(3600);
 
-/// The viewer's number in the tokens of the proof.
-const NOBODY: u32 = u32::MAX;
+/// The number of a viewer that there is not: whoever asks before the first one comes, and has the tokens of the proof.
+pub(crate) const NOBODY: u32 = u32::MAX;
 
-/// Asks a server that runs; `entry` is the path of a title's entry, and `now` the time of the wall clock.
+/// Asks a server that runs; `plain` is a title's entry without a token, and `now` the time of the wall clock.
 pub(crate) async fn prove<F: Fetch>(
     fetch: &F,
-    server: &Url,
+    plain: &Url,
     (token, mint): (&Token, &Mint),
-    entry: &str,
     now: SystemTime,
 ) -> Result<()> {
-    let plain = server.join(entry).with_context(|| format!("{server}: cannot be asked for {entry}"))?;
-    let without = ask(fetch, &Purse::empty(), &plain, true).await;
-    refused(&without, &plain, "without a token")?;
+    let entry = plain.path();
+    let without = ask(fetch, &Purse::empty(), plain, true).await;
+    refused(&without, plain, "without a token")?;
 
     let other = entry.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned() + "-other/index.m3u8";
     for (text, what) in [
@@ -47,12 +46,12 @@ pub(crate) async fn prove<F: Fetch>(
         (forged(&mint.issue(NOBODY, entry, now)), "with a token whose signature is wrong"),
     ] {
         let purse = Purse::with(text, token.carry);
-        let url = purse.entry(&plain);
+        let url = purse.entry(plain);
         refused(&ask(fetch, &purse, &url, true).await, &url, what)?;
     }
 
     let mut purse = Purse::with(mint.issue(NOBODY, entry, now), token.carry);
-    let segment = follow(fetch, &mut purse, &plain).await?;
+    let segment = follow(fetch, &mut purse, plain).await?;
     let bare = bare(&segment, token.carry);
     refused(&ask(fetch, &Purse::empty(), &bare, false).await, &bare, "without a token")?;
     fetch.leave();
@@ -89,7 +88,7 @@ async fn ask<F: Fetch>(fetch: &F, purse: &Purse, url: &Url, text: bool) -> Excha
     let mut fields = Vec::new();
     purse.fields(url, &mut fields);
     let body = if text { Body::Text { bytes_max: PLAYLIST_BYTES_MAX } } else { Body::Media };
-    fetch.get(Get { url, range: None, fields: &fields, due: Instant::now(), body }).await
+    fetch.get(Get { url, range: None, fields: &fields, due: Instant::now(), body, progress: None }).await
 }
 
 fn granted(exchange: &Exchange, url: &Url) -> Result<()> {
@@ -124,7 +123,11 @@ fn bare(url: &Url, carry: Carry) -> Url {
                 bare.set_path(&format!("/{rest}"));
             }
         }
-        Carry::Query => bare.set_query(None),
+        Carry::Query => {
+            let is_other = |pair: &&str| pair.split('=').next() != Some(NAME);
+            let others: Vec<&str> = url.query().unwrap_or_default().split('&').filter(is_other).collect();
+            bare.set_query(Some(&*others.join("&")).filter(|others| !others.is_empty()));
+        }
         Carry::Cookie | Carry::Header => {}
     }
     bare

@@ -12,7 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-use crate::measure::Kind;
+use crate::fetch::Kind;
 use crate::scenario::{Cmcd, CmcdCarry};
 
 /// The longest content id, in characters, by version (CTA-5004 table 1, `cid`; CTA-5004-A allows more).
@@ -181,6 +181,7 @@ impl Session {
     fn object(&self, told: &Told<'_>) -> &'static str {
         match told.kind {
             Kind::Multivariant | Kind::Playlist | Kind::Reload => "m",
+            Kind::Key => "k",
             Kind::Init => "i",
             Kind::Segment | Kind::Part if told.audio => "a",
             Kind::Segment | Kind::Part if self.audio_apart.get() => "v",

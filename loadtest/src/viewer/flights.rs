@@ -8,11 +8,17 @@ use std::task::Poll;
 use tokio::time::{Instant, sleep_until};
 
 use super::player::{Ask, SLOTS};
-use crate::fetch::{Exchange, Fetch, Get};
+use crate::fetch::{Exchange, Fetch, Get, GivenUp, Kind};
 
 pub(crate) struct Flights<'a, F> {
     fetch: &'a F,
-    slots: [Option<Pin<Box<dyn Future<Output = Exchange> + 'a>>>; SLOTS],
+    slots: [Option<Flight<'a>>; SLOTS],
+}
+
+/// An exchange that is under way.
+struct Flight<'a> {
+    kind: Kind,
+    exchange: Pin<Box<dyn Future<Output = Exchange> + 'a>>,
 }
 
 // === impl Flights ===
@@ -24,21 +30,25 @@ impl<'a, F: Fetch> Flights<'a, F> {
 
     pub(crate) fn start(&mut self, ask: Ask) {
         let fetch = self.fetch;
-        let slot = ask.slot;
-        let flight = async move {
-            let Ask { url, range, fields, due, body, .. } = &ask;
-            fetch.get(Get { url, range: *range, fields, due: *due, body: *body }).await
+        let (slot, kind) = (ask.slot, ask.kind);
+        let exchange = async move {
+            let Ask { url, range, fields, due, body, progress, .. } = &ask;
+            let progress = progress.as_deref();
+            fetch.get(Get { url, range: *range, fields, due: *due, body: *body, progress }).await
         };
-        self.slots[slot] = Some(Box::pin(flight));
+        self.slots[slot] = Some(Flight { kind, exchange: Box::pin(exchange) });
     }
 
-    /// Gives exchanges up; returns the bytes that had come of them.
-    pub(crate) fn give_up(&mut self, slots: [bool; SLOTS]) -> u64 {
-        let mut any = false;
+    /// Gives exchanges up; returns what had come of them.
+    pub(crate) fn give_up(&mut self, slots: [bool; SLOTS]) -> Vec<(Kind, GivenUp)> {
+        let mut all = Vec::new();
         for (slot, _) in self.slots.iter_mut().zip(slots).filter(|(_, given_up)| *given_up) {
-            any |= slot.take().is_some();
+            if let Some(Flight { kind, exchange }) = slot.take() {
+                drop(exchange);
+                all.extend(self.fetch.take_dropped().into_iter().map(|given_up| (kind, given_up)));
+            }
         }
-        if any { self.fetch.take_dropped() } else { 0 }
+        all
     }
 
     /// The next exchange that is over; none: it is time. An answer that is there goes before the timer.
@@ -47,7 +57,7 @@ impl<'a, F: Fetch> Flights<'a, F> {
         poll_fn(|context| {
             for (index, slot) in self.slots.iter_mut().enumerate() {
                 if let Some(flight) = slot
-                    && let Poll::Ready(exchange) = flight.as_mut().poll(context)
+                    && let Poll::Ready(exchange) = flight.exchange.as_mut().poll(context)
                 {
                     *slot = None;
                     return Poll::Ready(Some((index, exchange)));

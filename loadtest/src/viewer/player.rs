@@ -4,8 +4,10 @@
 //!
 //! Up to four exchanges are under way at once: a playlist and a piece of media for each of the two tracks.
 
+mod abandon;
 mod asking;
 mod lists;
+mod once;
 mod pieces;
 
 use std::rc::Rc;
@@ -22,20 +24,19 @@ use super::live::Cursor;
 use super::playlist::Playlist;
 use super::purse::Purse;
 use super::track::{Due, Loaded, Track};
-use crate::fetch::{Exchange, Outcome};
-use crate::measure::{Kind, Met};
+use crate::fetch::{Exchange, Kind, Outcome};
+use crate::measure::Met;
 use crate::scenario::Group;
 
+use abandon::Watch;
 pub(crate) use asking::Ask;
+use once::Once;
 
 /// Exchanges of one viewer at a time.
 pub(crate) const SLOTS: usize = 4;
 
 /// The most redirects that are followed for one request.
 const REDIRECTS_MAX: u8 = 5;
-
-/// The most init segments that are remembered: one for each rendition and change of it.
-const INITS_MAX: usize = 64;
 
 /// A viewer whose fresh token is refused too does not ask for another one before this has passed.
 const REENTRY_MIN: Duration = Duration::from_secs(5);
@@ -48,8 +49,10 @@ enum Purpose {
     List {
         asked: Option<Cursor>,
     },
-    Init {
+    /// An init segment, or a key.
+    Once {
         digest: u64,
+        is_key: bool,
     },
     Piece {
         after: Cursor,
@@ -110,10 +113,15 @@ pub(crate) struct Player {
     dated: Option<bool>,
     /// Ended playlists need not be loaded again when the viewer comes back to them.
     kept: Vec<(Rc<Url>, Loaded)>,
-    inits: Vec<u64>,
+    /// What was fetched and is not fetched again.
+    once: Once,
     flights: [Option<Flight>; SLOTS],
     /// Slots whose exchange is to be given up.
     given_up: [bool; SLOTS],
+    /// The transfer that may be given up.
+    watched: Option<Watch>,
+    /// The next piece is of the rendition for which one was given up, whatever the rule says.
+    stays_low: bool,
     /// Whether there was a stall since the last request.
     starved: bool,
     news: Vec<Met>,
@@ -145,9 +153,11 @@ impl Player {
             estimate,
             dated: None,
             kept: Vec::new(),
-            inits: Vec::new(),
+            once: Once::default(),
             flights: Default::default(),
             given_up: [false; SLOTS],
+            watched: None,
+            stays_low: false,
             starved: false,
             news: Vec::new(),
             asks: Vec::new(),
@@ -159,6 +169,7 @@ impl Player {
     /// Lets time pass, and decides what is to be sent now.
     pub(crate) fn plan(&mut self, now: Instant) {
         self.deck.advance(now, &mut self.news);
+        self.plan_look(now);
         self.plan_entry(now);
         for side in Side::BOTH {
             self.plan_list(side, now);
@@ -173,7 +184,13 @@ impl Player {
         let lists = Side::BOTH.into_iter().filter(|side| idle(list_slot(*side)));
         let lists = lists.filter_map(|side| self.tracks[side as usize].reload.map(|due| due.at));
         let pieces = Side::BOTH.into_iter().filter_map(|side| self.piece_due(side));
-        entry.into_iter().chain(lists).chain(pieces).chain(self.deck.next_change()).min()
+        entry
+            .into_iter()
+            .chain(lists)
+            .chain(pieces)
+            .chain(self.deck.next_change())
+            .chain(self.look_due())
+            .min()
     }
 
     /// An answer is there.
@@ -188,6 +205,8 @@ impl Player {
         if !failed && (300..400).contains(&status) && self.follow(slot, &flight, exchange) {
             return;
         }
+        // What was watched is over, unless it is elsewhere and watched there.
+        self.watched.take_if(|_| slot == piece_slot(Side::Video));
         let good = !failed && (status == 200 || status == 206);
         if !failed && (status == 403 || status == 410) && self.enter_again(exchange.end) {
             return;
@@ -196,7 +215,7 @@ impl Player {
         match flight.purpose {
             Purpose::Entry => self.entered(&flight.url, exchange, good),
             Purpose::List { asked } => self.listed(side, asked, &flight.url, exchange, good),
-            Purpose::Init { .. } | Purpose::Piece { .. } | Purpose::Hint { .. } => {
+            Purpose::Once { .. } | Purpose::Piece { .. } | Purpose::Hint { .. } => {
                 self.received(side, flight.purpose, exchange, good);
             }
         }
@@ -314,6 +333,7 @@ impl Player {
 
     fn give_up(&mut self, slot: usize) {
         self.given_up[slot] |= self.flights[slot].take().is_some();
+        self.watched.take_if(|_| slot == piece_slot(Side::Video));
         self.asks.retain(|ask| ask.slot != slot);
     }
 

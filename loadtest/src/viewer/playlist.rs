@@ -29,6 +29,9 @@ const PARTS_MAX: usize = 8_192;
 /// The most different `EXT-X-MAP` of a media playlist.
 const MAPS_MAX: usize = 1_024;
 
+/// The most different keys of a media playlist: one for each segment.
+const KEYS_MAX: usize = SEGMENTS_MAX;
+
 /// The most variants of a multivariant playlist.
 const VARIANTS_MAX: usize = 128;
 

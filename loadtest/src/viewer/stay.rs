@@ -14,7 +14,7 @@ use super::deck::Why;
 use super::player::{Ask, Player, SLOTS, Wish};
 use super::whims::{Whim, sequence};
 use super::{Target, World};
-use crate::fetch::Exchange;
+use crate::fetch::{Exchange, GivenUp, Kind};
 use crate::measure::Met;
 use crate::scenario::audience::Ticket;
 
@@ -134,6 +134,17 @@ impl Stay {
     /// What is to be sent; asked once, after [`Stay::take_given_up`].
     pub(crate) fn take_asks(&mut self) -> Vec<Ask> {
         self.player.as_mut().map(Player::take_asks).unwrap_or_default()
+    }
+
+    /// Exchanges were given up, as it was asked.
+    pub(crate) fn gave_up(&self, exchanges: &[(Kind, GivenUp)]) {
+        for (kind, given_up) in exchanges {
+            self.world.recorder.gave_up(*kind, given_up);
+        }
+        let bytes = exchanges.iter().map(|(_, given_up)| given_up.bytes).sum();
+        if bytes > 0 {
+            self.met(Met::Wasted(bytes));
+        }
     }
 
     /// Tells the recorder.

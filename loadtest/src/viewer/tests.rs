@@ -61,6 +61,15 @@ impl Watched {
         stalls
     }
 
+    /// How far it was behind the live edge, in milliseconds, each time that it told.
+    pub(super) fn behind(&self) -> Vec<u128> {
+        let behind = |met: &Met| match met {
+            Met::Behind(behind) => Some(behind.as_millis()),
+            _ => None,
+        };
+        self.mets().iter().filter_map(behind).collect()
+    }
+
     pub(super) fn played(&self) -> Duration {
         let played = |met: &Met| match met {
             Met::Played { media, .. } => *media,
@@ -95,6 +104,8 @@ pub(super) fn group() -> Group {
         abr: Abr::Lowest,
         start_buffer: Duration::from_secs(4),
         buffer: Duration::from_secs(8),
+        abandon: true,
+        keys: true,
         line: None,
         seek_every: None,
         zap_every: None,
@@ -105,6 +116,11 @@ pub(super) fn group() -> Group {
 
 pub(super) fn ticket(seed: u64) -> Ticket {
     Ticket { viewer: 0, seed, arrives: Duration::ZERO, stays: None, group: 0, title: 0 }
+}
+
+/// Somebody who leaves after so long.
+pub(super) fn stays(seconds: u64) -> Ticket {
+    Ticket { stays: Some(Duration::from_secs(seconds)), ..ticket(1) }
 }
 
 pub(super) fn world(group: Group, token: Option<Token>, epoch: Instant) -> Rc<World> {

@@ -19,7 +19,7 @@ use url::Position;
 use self::answer::Answer;
 use super::known::Known;
 use super::{ACCEPT, Broken, USER_AGENT, authority, range_field};
-use crate::fetch::{Exchange, Failure, Get, Outcome};
+use crate::fetch::{Exchange, Failure, Get, Outcome, Progress};
 
 /// Room for one read, in bytes.
 const READ_BYTES: usize = 128 * 1024;
@@ -45,7 +45,7 @@ pub(crate) async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     let mut result = send(stream, &request, quiet_max).await;
     drop(request);
     if result.is_ok() {
-        result = receive(stream, &mut answer, quiet_max, exchange).await;
+        result = receive(stream, get, &mut answer, quiet_max, exchange).await;
     }
     exchange.end = Instant::now();
     answer.tell(exchange);
@@ -97,6 +97,7 @@ async fn send<S: AsyncWrite + Unpin>(
 
 async fn receive<S: AsyncRead + Unpin>(
     stream: &mut S,
+    get: &Get<'_>,
     answer: &mut Answer,
     quiet_max: Duration,
     exchange: &mut Exchange,
@@ -118,11 +119,14 @@ async fn receive<S: AsyncRead + Unpin>(
                 ready!(poll_quiet(timer.as_mut(), heard_at + quiet_max, cx));
                 return Poll::Ready(Err(Failure::Timeout));
             };
-            if exchange.first_byte.is_none() && answer.has_head() {
-                exchange.first_byte = Some(Instant::now());
-            }
             // Told at once: whoever gives the exchange up loses what came by then.
+            if let Some(head) = answer.head().filter(|_| exchange.first_byte.is_none()) {
+                (exchange.first_byte, exchange.cache) = (Some(Instant::now()), head.cache);
+            }
             exchange.bytes = answer.bytes();
+            let Exchange { sent, first_byte, bytes, .. } = *exchange;
+            let length = answer.head().and_then(|head| head.length);
+            get.tell(Progress { sent: Some(sent), first_byte, bytes, length });
             if read? {
                 return Poll::Ready(Ok(()));
             }

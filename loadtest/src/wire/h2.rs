@@ -16,7 +16,7 @@ use super::head::Head;
 use super::known::Known;
 use super::stream::Stream;
 use super::{ACCEPT, Broken, USER_AGENT, range_field};
-use crate::fetch::{Exchange, Failure, Get, Outcome};
+use crate::fetch::{Exchange, Failure, Get, Outcome, Progress};
 
 /// Flow-control window of a stream and of a connection, in bytes: as those of a browser, wide enough that the line is the limit.
 const WINDOW_BYTES: (u32, u32) = (6 * 1024 * 1024, 15 * 1024 * 1024);
@@ -96,7 +96,12 @@ pub(crate) async fn exchange(
     exchange.cache = head.cache;
     exchange.headers = head.fields;
     let mut sink = sink.map_err(answered)?;
-    let result = receive(answer.into_body(), &mut sink, length, quiet_max, &mut exchange.bytes).await;
+    let (sent, first_byte) = (Some(exchange.sent), exchange.first_byte);
+    let result = receive(answer.into_body(), &mut sink, quiet_max, length, |bytes| {
+        exchange.bytes = bytes;
+        get.tell(Progress { sent, first_byte, bytes, length });
+    })
+    .await;
     exchange.end = Instant::now();
     exchange.text = sink.take_text();
     result.map(|()| sink.verdict(known)).map_err(answered)
@@ -149,13 +154,13 @@ fn read_head(answer: &Response<RecvStream>, wanted: &Wanted) -> Result<Head, Fai
     Head::read(answer.status(), fields, wanted.reads_fields())
 }
 
-/// `bytes` is told at once of what comes: whoever gives the exchange up loses that.
+/// `told` hears at once how much has come: whoever gives the exchange up loses that.
 async fn receive(
     mut body: RecvStream,
     sink: &mut Sink,
-    length: Option<u64>,
     quiet_max: Duration,
-    bytes: &mut u64,
+    length: Option<u64>,
+    mut told: impl FnMut(u64),
 ) -> Result<(), Failure> {
     loop {
         let piece = match timeout(quiet_max, body.data()).await {
@@ -165,7 +170,7 @@ async fn receive(
             Err(_) => return Err(Failure::Timeout),
         };
         let pushed = sink.push(&piece);
-        *bytes = sink.bytes();
+        told(sink.bytes());
         pushed?;
         body.flow_control().release_capacity(piece.len()).map_err(|error| failure_of(&error))?;
     }

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::{Browser, Network, Patience, Reach};
 use crate::content::expected;
-use crate::fetch::{Body, Exchange, Fetch, Get};
+use crate::fetch::{Body, Cache, Exchange, Fetch, Get, GivenUp};
 use crate::scenario::Protocol;
 
 /// An object of 5,000 bytes.
@@ -67,10 +67,12 @@ fn network() -> Arc<Network> {
     Network::new(Reach::default()).unwrap()
 }
 
-/// A network whose viewers wait for no more than half a second.
+/// How long viewers of [`impatient`] wait.
+const SOON: Duration = Duration::from_secs(3);
+
+/// A network whose viewers wait no longer than that.
 fn impatient() -> Arc<Network> {
-    let wait = Duration::from_millis(500);
-    Network::with(Reach::default(), Patience { connect_max: wait, quiet_max: wait }).unwrap()
+    Network::with(Reach::default(), Patience { connect_max: SOON, quiet_max: SOON }).unwrap()
 }
 
 fn h1() -> Browser {
@@ -88,7 +90,7 @@ async fn get_with(
     range: Option<(u64, Option<u64>)>,
     fields: &[(HeaderName, HeaderValue)],
 ) -> Exchange {
-    browser.get(Get { url, range, fields, due: Instant::now(), body }).await
+    browser.get(Get { url, range, fields, due: Instant::now(), body, progress: None }).await
 }
 
 async fn media(browser: &Browser, address: SocketAddr, path: &str) -> Exchange {
@@ -100,16 +102,19 @@ async fn text(browser: &Browser, address: SocketAddr, path: &str) -> Exchange {
 }
 
 /// What has come of an exchange that is given up: sooner, or later where nothing had come yet.
-async fn dropped(browser: &Browser, address: SocketAddr) -> u64 {
+async fn dropped(browser: &Browser, address: SocketAddr) -> GivenUp {
     for wait_ms in [20, 200, 2_000, 10_000] {
+        let due = Instant::now();
         let given_up = media(browser, address, PATH);
         tokio::time::timeout(Duration::from_millis(wait_ms), given_up).await.unwrap_err();
-        match browser.take_dropped() {
-            0 => {}
-            bytes => return bytes,
+        let [given_up] = browser.take_dropped()[..] else { panic!("one was given up") };
+        assert!(given_up.due >= due, "{given_up:?}");
+        if given_up.bytes > 0 {
+            assert!(given_up.first_byte.is_some_and(|at| at >= given_up.due), "{given_up:?}");
+            return given_up;
         }
     }
-    0
+    panic!("nothing came");
 }
 
 /// Bytes of an object, from a position on.

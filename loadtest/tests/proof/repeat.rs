@@ -8,7 +8,7 @@ use crate::{Trial, tester};
 /// Films that are asked for to their end in the first second or two by the ones, and bit by bit by the others.
 const FILMS: &str = r#"
 seed     = 41
-duration = "6s"
+duration = "10s"
 warm-up  = "0s"
 
 [[stream]]
@@ -16,7 +16,7 @@ name     = "film"
 kind     = "vod"
 count    = 30
 segment  = "1s"
-length   = "10s"
+length   = "20s"
 bitrates = ["50k", "100k"]
 
 [audience]
@@ -40,8 +40,8 @@ start-buffer = "1s"
 buffer       = "2s"
 "#;
 
-/// Entry, playlist, init segment and ten segments.
-const WHOLE_FILM: usize = 13;
+/// Entry, playlist, init segment and twenty segments.
+const WHOLE_FILM: usize = 23;
 
 fn ends_well(name: &str, child: Child) {
     let output = child.wait_with_output().unwrap();
@@ -82,6 +82,15 @@ fn each_scenario_that_comes_with_the_binary_is_rehearsed_the_same_each_time() {
 }
 
 #[test]
+fn a_rehearsal_repeated_has_the_same_rows_and_the_same_summary() {
+    let trial = Trial::of(FILMS);
+    let rehearse = |name: &str| trial.traced(name, &["--rehearse", "--duration=5m"]).0;
+    let (first, second) = (rehearse("first"), rehearse("second"));
+    assert_eq!((&first.0["rows"], first.summary()), (&second.0["rows"], second.summary()));
+    assert_eq!(first.0["rows"].as_array().unwrap().len(), 300);
+}
+
+#[test]
 fn over_sockets_a_viewer_asks_for_the_same_as_far_as_it_comes_and_as_in_the_rehearsal() {
     let trial = Trial::of(FILMS);
     let (_, rehearsed) = trial.traced("rehearsed", &["--rehearse"]);
@@ -91,7 +100,8 @@ fn over_sockets_a_viewer_asks_for_the_same_as_far_as_it_comes_and_as_in_the_rehe
         let others = scope.spawn(|| trial.traced("others", &["--server=direct", "--seed=42"]));
         (first.join().unwrap(), second.join().unwrap(), others.join().unwrap())
     });
-    assert_eq!(told.count("requests/errors"), 0);
+    assert_eq!((told.count("requests/errors"), told.count("requests/mismatches")), (0, 0));
+    assert_eq!((told.spoiled().len(), told.0["rows"].as_array().unwrap().len()), (0, 10));
     for other in [&second, &rehearsed] {
         same_as_far_as_they_come(&first, other);
     }

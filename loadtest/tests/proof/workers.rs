@@ -8,7 +8,7 @@ use crate::{How, Trial, joins, sequences, wait_for_viewers, waits_for_workers};
 /// Films that everybody has asked for to the end in the first seconds, so that the sums are the same however fast that was.
 const SCENARIO: &str = r#"
 seed     = 51
-duration = "4s"
+duration = "8s"
 warm-up  = "0s"
 
 [[stream]]
@@ -58,7 +58,7 @@ fn what_two_workers_did_is_in_sum_what_one_process_does() {
 
 #[test]
 fn a_worker_that_is_killed_is_named_and_the_others_go_on_to_the_end() {
-    let trial = Trial::of(&SCENARIO.replace("\"4s\"", "\"8s\"").replace("\"20s\"", "\"1m\""));
+    let trial = Trial::of(&SCENARIO.replace("\"20s\"", "\"1m\""));
     let traces = [trial.path("a.trace"), trial.path("b.trace")];
     let (mut run, address, mut says) = waits_for_workers(&trial, "2", &[]);
     let [doomed, mut other] = traces.each_ref().map(|trace| joins(&address, trace));

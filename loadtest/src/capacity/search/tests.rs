@@ -7,6 +7,7 @@ use anyhow::bail;
 
 use super::*;
 use crate::measure::summary::Verdict;
+use crate::trial;
 
 const BOUNDS: Bounds = Bounds { from: 100, most: 100_000, steps_max: 60, precision: 0.05 };
 

@@ -2,8 +2,9 @@
 use tokio::time::advance;
 
 use super::*;
+use crate::fetch::Kind;
 use crate::measure::tests::exchange;
-use crate::measure::{Kind, Met, Recorder};
+use crate::measure::{Met, Recorder};
 use crate::stage::process::Asked;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{marks, plots, shell};
+use super::{marks, plots, sections, shell};
 use crate::output::charts::{self, TONES};
 use crate::output::compare::{self, Cell, Line};
 use crate::output::plot::Frame;
@@ -131,14 +131,7 @@ fn settings(runs: &[Finished], names: &[String]) -> Markup {
                 details {
                     summary { (name) }
                     div.groups {
-                        table {
-                            caption { "machine" }
-                            tbody {
-                                @for (name, value) in words::machine(&run.machine) {
-                                    tr { th scope="row" { (name) } td.text { (value) } }
-                                }
-                            }
-                        }
+                        (sections::machine(&run.machine))
                         pre { (scenario::outline(&run.scenario)) }
                     }
                 }

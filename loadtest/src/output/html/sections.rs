@@ -234,17 +234,24 @@ pub(super) fn setting(run: &Finished) -> Markup {
         section aria-labelledby="setting" {
             h2 #setting { "What it depends on" }
             div.groups {
-                table {
-                    caption { "machine" }
-                    tbody {
-                        @for (name, value) in words::machine(&run.machine) {
-                            tr { th scope="row" { (name) } td.text { (value) } }
-                        }
-                    }
-                }
+                (machine(&run.machine))
                 details {
                     summary { "The scenario, as it was run" }
                     pre { (scenario::outline(&run.scenario)) }
+                }
+            }
+        }
+    }
+}
+
+/// The facts of a machine.
+pub(super) fn machine(facts: &serde_json::Value) -> Markup {
+    html! {
+        table {
+            caption { "machine" }
+            tbody {
+                @for (name, value) in words::machine(facts) {
+                    tr { th scope="row" { (name) } td.text { (value) } }
                 }
             }
         }

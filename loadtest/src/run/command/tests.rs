@@ -18,6 +18,10 @@ fn typed(text: &str) -> Result<Arguments, clap::Error> {
         .map(|command| command.arguments)
 }
 
+fn against_typed(text: &str) -> Result<Against> {
+    against(&typed(text).unwrap(), None)
+}
+
 fn finished(spoiled: &[&str]) -> Finished {
     Finished {
         version: 1,
@@ -66,19 +70,15 @@ fn a_file_that_cannot_be_written_keeps_the_result_from_no_other_place() {
 
 #[test]
 fn who_is_asked_is_one_of_server_target_stream_and_nobody() {
-    assert!(matches!(against(&typed("x").unwrap()).unwrap(), Against::Started(Kind::Forebay, _)));
-    assert!(matches!(
-        against(&typed("x --server nginx").unwrap()).unwrap(),
-        Against::Started(Kind::Nginx, _)
-    ));
-    assert!(matches!(against(&typed("x --rehearse").unwrap()).unwrap(), Against::Rehearsal));
-    let running =
-        against(&typed("x --target http://a:80/ --origin 127.0.0.1:9 --insecure").unwrap()).unwrap();
+    assert!(matches!(against_typed("x").unwrap(), Against::Started(Kind::Forebay, _)));
+    assert!(matches!(against_typed("x --server nginx").unwrap(), Against::Started(Kind::Nginx, _)));
+    assert!(matches!(against_typed("x --rehearse").unwrap(), Against::Rehearsal));
+    let running = against_typed("x --target http://a:80/ --origin 127.0.0.1:9 --insecure").unwrap();
     let Against::Running { target: Target::Server(url), reach, origin } = running else {
         panic!("{running:?}")
     };
     assert_eq!((url.as_str(), reach.insecure, origin.unwrap().port()), ("http://a/", true, 9));
-    let running = against(&typed("x --stream https://a/b.m3u8 --connect-to 127.0.0.1:8").unwrap()).unwrap();
+    let running = against_typed("x --stream https://a/b.m3u8 --connect-to 127.0.0.1:8").unwrap();
     assert!(matches!(running, Against::Running { target: Target::Stream(_), .. }), "{running:?}");
     for wrong in [
         "x --server nginx --rehearse",
@@ -100,11 +100,24 @@ fn who_is_asked_is_one_of_server_target_stream_and_nobody() {
 }
 
 #[test]
+fn what_is_no_web_address_is_refused_with_its_place_and_what_to_write() {
+    for option in ["--target", "--stream"] {
+        for wrong in ["ftp://x", "localhost:8080", "nowhere", "file:///etc/passwd", "http://", "ws://a/"] {
+            let error = typed(&format!("x {option} {wrong}")).unwrap_err().to_string();
+            for part in [option, wrong, "write http://HOST:PORT/ or https://HOST/"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+        assert!(typed(&format!("x {option} https://[::1]:8443/a.m3u8")).is_ok());
+    }
+}
+
+#[test]
 fn workers_on_other_machines_are_not_sent_to_this_ones_loopback() {
-    let error = against(&typed("x --workers 2 --listen 0.0.0.0:7000").unwrap()).unwrap_err();
+    let error = against_typed("x --workers 2 --listen 0.0.0.0:7000").unwrap_err();
     assert!(error.to_string().contains("--target"), "{error}");
-    assert!(against(&typed("x --workers 2").unwrap()).is_ok());
-    assert!(against(&typed("x --workers 2 --listen 0.0.0.0:7000 --target http://a/").unwrap()).is_ok());
+    assert!(against_typed("x --workers 2").is_ok());
+    assert!(against_typed("x --workers 2 --listen 0.0.0.0:7000 --target http://a/").is_ok());
 }
 
 #[test]
@@ -129,13 +142,6 @@ fn times_are_typed_as_people_do() {
 
 #[test]
 fn a_file_of_authorities_that_is_not_there_is_named() {
-    let error = against(&typed("x --target https://a/ --ca /no/such/file").unwrap()).unwrap_err();
+    let error = against_typed("x --target https://a/ --ca /no/such/file").unwrap_err();
     assert!(format!("{error:#}").contains("/no/such/file"), "{error:#}");
-}
-
-#[test]
-fn a_server_has_as_many_threads_as_processors_unless_told() {
-    assert_eq!(server_threads_or_all(None, Some("0-3,8")).unwrap(), 5);
-    assert_eq!(server_threads_or_all(Some(3), Some("0-3,8")).unwrap(), 3);
-    assert_eq!(server_threads_or_all(None, None).unwrap(), SERVER_THREADS);
 }

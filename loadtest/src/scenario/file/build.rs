@@ -142,6 +142,7 @@ fn stream(page: &Page<'_>, raw: &raw::Stream) -> Result<Stream> {
         length: page.needed(&rules::STREAM_LENGTH, raw.length.as_ref())?.0,
         bitrates: bitrates(page, raw.bitrates.as_ref())?,
         audio: page.value(&rules::STREAM_AUDIO, raw.audio.as_ref())?.map(|rate| rate.0),
+        key_every: page.value(&rules::STREAM_KEY_EVERY, raw.key_every.as_ref())?.map(|every| every.0 as u32),
         parts_are_ranges: raw.parts.as_ref().is_some_and(|parts| *parts.get_ref() == raw::Parts::Ranges),
     })
 }
@@ -275,6 +276,8 @@ fn group(page: &Page<'_>, raw: &raw::Group, streams: &[&str]) -> Result<Group> {
         abr: raw.abr.unwrap_or(Abr::Throughput),
         start_buffer,
         buffer,
+        abandon: raw.abandon.unwrap_or(true),
+        keys: raw.keys.unwrap_or(true),
         line: page.value(&rules::GROUP_LINE, raw.line.as_ref())?.map(|rate| rate.0),
         seek_every: mean(&rules::GROUP_SEEK, raw.seek_every.as_ref())?,
         zap_every: mean(&rules::GROUP_ZAP, raw.zap_every.as_ref())?,

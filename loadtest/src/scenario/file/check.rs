@@ -72,7 +72,8 @@ fn stream(stream: &Stream) -> Result<()> {
     for bitrate in &stream.bitrates {
         within(&rules::STREAM_BITRATES, Rate(*bitrate))?;
     }
-    stream.audio.map_or(Ok(()), |audio| within(&rules::STREAM_AUDIO, Rate(audio)))
+    stream.audio.map_or(Ok(()), |audio| within(&rules::STREAM_AUDIO, Rate(audio)))?;
+    stream.key_every.map_or(Ok(()), |every| number(&rules::STREAM_KEY_EVERY, every))
 }
 
 fn fault(fault: &Fault) -> Result<()> {

@@ -44,6 +44,7 @@ pub(crate) struct Stream {
     pub(crate) bitrates: Maybe<Vec<Rate>>,
     pub(crate) audio: Maybe<Rate>,
     pub(crate) parts: Maybe<Parts>,
+    pub(crate) key_every: Maybe<Number>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -80,6 +81,8 @@ pub(crate) struct Group {
     pub(crate) abr: Option<Abr>,
     pub(crate) start_buffer: Maybe<Time>,
     pub(crate) buffer: Maybe<Time>,
+    pub(crate) abandon: Option<bool>,
+    pub(crate) keys: Option<bool>,
     pub(crate) line: Maybe<Rate>,
     pub(crate) seek_every: Maybe<Time>,
     pub(crate) zap_every: Maybe<Time>,

@@ -127,6 +127,8 @@ rules! {
     STREAM_AUDIO = ("stream", "audio"): Form::Rate, Means("audio is in the video's segments"), ("8k", "10M");
     /// Whether a part is a file of its own or a byte range of its segment, which then grows. Of `low-latency` alone.
     STREAM_PARTS = ("stream", "parts"): Word(PARTS), Is("files"), ANY;
+    /// Playlists say that segments are encrypted (AES-128), so many with one key. Bodies are the same either way.
+    STREAM_KEY_EVERY = ("stream", "key-every"): Form::Number, Means("nothing is encrypted"), ("1", "100000");
 
     /// Mean of an exponential distribution of how long a viewer stays.
     AUDIENCE_STAY = ("audience", "stay"): Form::Time, Means("to the end of the run, or of the title"), ("1s", "1d");
@@ -155,6 +157,12 @@ rules! {
     GROUP_START_BUFFER = ("group", "start-buffer"): Form::Time, Is("2s"), ("0s", "1m");
     /// The most a viewer holds ahead.
     GROUP_BUFFER = ("group", "buffer"): Form::Time, Is("30s"), ("1s", "10m");
+    /// Whether a segment is given up for one of a lower rendition when the buffer would run dry before its rest is there. Of
+    /// `throughput` and `buffer` alone; never before the first byte or the first picture, never where no length is announced, never
+    /// a part. Over sockets it hangs on times: `false` for runs that are to be the same.
+    GROUP_ABANDON = ("group", "abandon"): Flag, Is("true"), ANY;
+    /// Whether keys of encrypted streams are fetched: each once for a title, before the first segment that wants it.
+    GROUP_KEYS = ("group", "keys"): Flag, Is("true"), ANY;
     /// The most a viewer receives, in bits per second. It does not read faster.
     GROUP_LINE = ("group", "line"): Form::Rate, Means("as it comes"), ("16k", "10G");
     /// Mean time between seeks to a random place (exponential).
@@ -261,7 +269,7 @@ impl Form {
             Self::Rate => "bit rate".to_owned(),
             Self::Share => "share".to_owned(),
             Self::Number => "whole number".to_owned(),
-            Self::Flag => "`true`".to_owned(),
+            Self::Flag => "`true`, `false`".to_owned(),
             Self::Word(words) => {
                 words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
             }

@@ -2,6 +2,7 @@
 
 use super::super::sample::{ask, get, ms, scenario, stage, wall_epoch};
 use super::*;
+use crate::fetch::Kind;
 
 /// The URI in a playlist that begins so, as a path.
 fn path_of(stage: &Stage, playlist: &str, begins: &str, now: Duration) -> String {
@@ -60,7 +61,7 @@ fn a_growing_segment_is_answered_part_by_part() {
     assert_eq!(open.headers["content-range"], format!("bytes {}-{}/{bytes}", offset(1), bytes - 1));
     assert_eq!(open.grows.last(), Some(&(bytes - offset(1), ms(2000))));
     let closed = ask(&stage, &path, now, &[("range", &format!("bytes={}-{}", offset(1), offset(2) - 1))]);
-    assert_eq!((closed.at, closed.length, closed.kind), (ms(1000), offset(2) - offset(1), Kind::Part));
+    assert_eq!((closed.at, closed.length, closed.kind), (ms(1000), offset(2) - offset(1), Some(Kind::Part)));
 
     // A very large last position means: to the end, wherever that is (RFC 8673).
     let live = ask(&stage, &path, now, &[("range", &format!("bytes={}-9007199254740991", offset(1)))]);
@@ -166,7 +167,7 @@ fn reloads_are_held_answered_or_refused_by_how_far_ahead_they_are() {
     }
     // A stream without parts has no reload that blocks: it does not say that it had one.
     let answer = ask(&stage, "/media/live/sport/v0.m3u8?_HLS_msn=99999", now, &[]);
-    assert_eq!((answer.status, answer.at, answer.kind), (Some(200), now, Kind::Playlist));
+    assert_eq!((answer.status, answer.at, answer.kind), (Some(200), now, Some(Kind::Playlist)));
 }
 
 #[test]
@@ -194,4 +195,39 @@ fn what_is_spelled_in_another_way_is_not_there() {
     ] {
         assert_eq!(ask(&stage, &other, Duration::ZERO, &[]).status, Some(404), "{other}");
     }
+}
+
+#[test]
+fn keys_are_named_before_their_first_segment_and_are_there_when_that_begins() {
+    let mut scenario = scenario(vec![]);
+    scenario.streams.iter_mut().for_each(|stream| stream.key_every = Some(4));
+    let stage = Stage::new(&scenario, wall_epoch());
+    let keys = |path: &str, now| {
+        let text = get(&stage, path, now);
+        let lines = text.lines().filter(|line| line.starts_with("#EXT-X-KEY") || !line.starts_with('#'));
+        lines
+            .map(|line| line.split('"').nth(1).map_or("segment".to_owned(), str::to_owned))
+            .collect::<Vec<_>>()
+    };
+    let vod = keys("/media/vod/film/v0.m3u8", ms(0));
+    assert_eq!(vod[..6], ["keys/0.16.key", "segment", "segment", "segment", "segment", "keys/1.16.key"]);
+    // Segment 9994 is the first of the list, and 9996 has the next key.
+    let live = keys("/media/live/sport/v0.m3u8", ms(0));
+    assert_eq!(live[..4], ["keys/2498.16.key", "segment", "segment", "keys/2499.16.key"], "{live:?}");
+    assert_eq!(live.iter().filter(|line| line.starts_with("keys/")).count(), 2);
+    let status = |path: &str, now| ask(&stage, path, now, &[]).status;
+    // Segment 10000 is the one that begins with the run, 10004 begins four segments later.
+    assert_eq!(status("/media/live/sport/keys/2500.16.key", ms(0)), Some(200));
+    assert_eq!(status("/media/live/sport/keys/2501.16.key", ms(15_999)), Some(404));
+    let key = ask(&stage, "/media/live/sport/keys/2501.16.key", ms(16_000), &[]);
+    assert_eq!((key.status, key.length, key.kind), (Some(200), 16, Some(Kind::Key)));
+    for wrong in ["02500.16.key", "2500.17.key", "2500.key", "2500.16.m4s", "x.16.key"] {
+        assert_eq!(status(&format!("/media/live/sport/keys/{wrong}"), ms(0)), Some(404), "{wrong}");
+    }
+    // A title of five segments has two.
+    for (number, expected) in [(0, 200), (1, 200), (2, 404), (u64::MAX, 404)] {
+        let path = format!("/media/vod/film/keys/{number}.16.key");
+        assert_eq!(status(&path, ms(0)), Some(expected), "{number}");
+    }
+    assert_eq!(ask(&sample::stage(vec![]), "/media/vod/film/keys/0.16.key", ms(0), &[]).status, Some(404));
 }

@@ -21,7 +21,7 @@ enum Form {
     Texts,
 }
 
-const OBJECTS: &[&str] = &["m", "a", "v", "av", "i"];
+const OBJECTS: &[&str] = &["m", "a", "v", "av", "i", "k"];
 
 /// Field, and form in version 1 and 2, of each key that is sent (CTA-5004 table 1; CTA-5004-A, request mode).
 const KEYS: [(&str, Shard, Option<Form>, Option<Form>); 17] = [
@@ -191,10 +191,9 @@ fn header_fields_hold_their_own_keys_in_order_and_together_all_of_them() {
 
 #[test]
 fn whatever_is_told_is_well_formed_in_either_version() {
-    let kinds = [Kind::Multivariant, Kind::Playlist, Kind::Reload, Kind::Init, Kind::Segment, Kind::Part];
     for version in [1, 2] {
         let session = session(version, CmcdCarry::Query);
-        for kind in kinds {
+        for kind in Kind::ALL {
             for bits in 0..64_u32 {
                 let is = |bit: u32| bits & (1 << bit) != 0;
                 let told = Told {
@@ -217,12 +216,19 @@ fn whatever_is_told_is_well_formed_in_either_version() {
 
 #[test]
 fn what_does_not_play_has_no_duration_bit_rate_or_buffer() {
-    for kind in [Kind::Multivariant, Kind::Playlist, Kind::Reload, Kind::Init] {
+    let kinds = [
+        (Kind::Multivariant, "ot=m"),
+        (Kind::Playlist, "ot=m"),
+        (Kind::Reload, "ot=m"),
+        (Kind::Key, "ot=k"),
+        (Kind::Init, "ot=i"),
+    ];
+    for (kind, object) in kinds {
         let text = query(&session(1, CmcdCarry::Query), &playing(kind));
         for (key, _) in split(&text) {
             assert!(!["bl", "br", "d", "tb"].contains(&key), "{text}");
         }
-        assert!(text.contains(if kind == Kind::Init { "ot=i" } else { "ot=m" }), "{text}");
+        assert!(text.contains(object), "{text}");
     }
 }
 

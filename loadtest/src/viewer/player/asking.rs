@@ -1,5 +1,6 @@
 //! How a request is made of what is wanted: the token's fields, what the player tells of itself, redirects.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{Flight, Player, Purpose, REDIRECTS_MAX, side_of};
-use crate::fetch::{Body, Exchange};
-use crate::measure::{Kind, Met};
+use crate::fetch::{Body, Exchange, Kind, Progress};
+use crate::measure::Met;
 use crate::viewer::cmcd::Told;
 use crate::viewer::deck::{Side, duration};
 use crate::viewer::live::{self, Next};
@@ -19,11 +20,14 @@ use crate::viewer::playlist::PLAYLIST_BYTES_MAX;
 #[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) slot: usize,
+    pub(crate) kind: Kind,
     pub(crate) url: Rc<Url>,
     pub(crate) range: Option<(u64, Option<u64>)>,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     pub(crate) due: Instant,
     pub(crate) body: Body,
+    /// Where it is to be told how far it is.
+    pub(crate) progress: Option<Rc<Cell<Progress>>>,
 }
 
 impl Player {
@@ -34,9 +38,10 @@ impl Player {
         let url = self.told(slot, &flight, length_us, &mut fields);
         let body = match flight.purpose {
             Purpose::Entry | Purpose::List { .. } => Body::Text { bytes_max: PLAYLIST_BYTES_MAX },
-            Purpose::Init { .. } | Purpose::Piece { .. } | Purpose::Hint { .. } => Body::Media,
+            Purpose::Once { .. } | Purpose::Piece { .. } | Purpose::Hint { .. } => Body::Media,
         };
-        let ask = Ask { slot, url, range: flight.range, fields, due, body };
+        let (kind, range) = (flight.kind, flight.range);
+        let ask = Ask { slot, kind, url, range, fields, due, body, progress: self.progress(slot) };
         self.flights[slot] = Some(flight);
         self.starved = false;
         self.asks.push(ask);

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{Flight, Player, Purpose, asking, list_slot, piece_slot};
-use crate::fetch::Exchange;
-use crate::measure::{Kind, Met};
+use crate::fetch::{Exchange, Kind};
+use crate::measure::Met;
 use crate::scenario::Abr;
 use crate::viewer::abr::{self, Situation};
 use crate::viewer::deck::{Side, us};

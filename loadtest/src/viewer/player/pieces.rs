@@ -6,9 +6,9 @@ use tokio::time::Instant;
 use url::Url;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Flight, INITS_MAX, Player, Purpose, piece_slot};
-use crate::fetch::{Exchange, Outcome};
-use crate::measure::{Kind, Met};
+use super::{Flight, Player, Purpose, piece_slot};
+use crate::fetch::{Exchange, Kind, Outcome};
+use crate::measure::Met;
 use crate::viewer::buffer::Held;
 use crate::viewer::deck::Side;
 use crate::viewer::live::{self, Cursor, Next};
@@ -29,7 +29,7 @@ impl Player {
         if self.flights[piece_slot(side)].is_some() {
             return None;
         }
-        let (loaded, _, next) = track.next()?;
+        let (loaded, cursor, next) = track.next()?;
         match next {
             Next::Segment(..) | Next::Part(..) | Next::Gap(..) => {}
             Next::Hint(hint) => {
@@ -40,12 +40,15 @@ impl Player {
             }
             Next::Wait | Next::Gone | Next::End => return None,
         }
+        if self.key_is_coming(side, loaded, cursor) {
+            return None;
+        }
         let room = self.deck.room_at(side, self.limit_us())?.max(track.ready);
         Some(track.retry.map_or(room, |retry| room.max(retry)))
     }
 
     pub(super) fn plan_piece(&mut self, side: Side, now: Instant) {
-        let mut chosen = side == Side::Audio;
+        let mut chosen = side == Side::Audio || self.stays_low;
         while let Some(due) = self.piece_due(side).filter(|due| *due <= now) {
             let at_start = self.tracks[side as usize].next().is_some_and(|(_, cursor, _)| cursor.part == 0);
             if !std::mem::replace(&mut chosen, true) && at_start {
@@ -62,6 +65,7 @@ impl Player {
                 }
                 Some(Wanted::Fetch(flight, length_us)) => {
                     self.tell_late(due, self.tracks[side as usize].ready, now);
+                    self.watch(side, &flight, due);
                     self.ask(piece_slot(side), flight, due, length_us);
                 }
                 None => return,
@@ -73,16 +77,23 @@ impl Player {
     pub(super) fn received(&mut self, side: Side, purpose: Purpose, exchange: &Exchange, good: bool) {
         let end = exchange.end;
         self.tracks[side as usize].ready = end;
+        if let Purpose::Once { is_key: true, .. } = purpose {
+            // The other one may have waited for it.
+            let other = &mut self.tracks[1 - side as usize];
+            other.ready = other.ready.max(end);
+        }
+        self.stays_low &= side == Side::Audio || !matches!(purpose, Purpose::Piece { .. });
         if !good {
             return self.missed(side, purpose, exchange);
         }
         self.sample(side, purpose, exchange);
         match purpose {
-            Purpose::Init { digest } => {
-                if self.inits.len() >= INITS_MAX {
-                    self.inits.remove(0);
+            Purpose::Once { digest, is_key } => {
+                if is_key {
+                    self.once.keys.add(digest);
+                } else {
+                    self.once.inits.add(digest);
                 }
-                self.inits.push(digest);
                 self.tracks[side as usize].failures = 0;
             }
             Purpose::Piece { after, start_us, duration_us, bitrate, .. } => {
@@ -133,8 +144,8 @@ impl Player {
         }
     }
 
-    /// What is to be fetched for the next piece: itself, or its init segment first.
-    fn wanted(&self, side: Side) -> Option<Wanted> {
+    /// What is to be fetched for the next piece: itself, or its key or init segment first.
+    fn wanted(&mut self, side: Side) -> Option<Wanted> {
         let (loaded, cursor, next) = self.tracks[side as usize].next()?;
         let (resource, duration_us, kind) = match next {
             Next::Segment(resource, duration_us) => (resource, Some(duration_us), Kind::Segment),
@@ -145,11 +156,19 @@ impl Player {
         };
         let flight =
             |url, range, kind, purpose| Flight { purpose, kind, url: Rc::new(url), range, redirects: 0 };
+        let key = self.key(loaded, cursor);
+        if let Some((url, digest)) = key.filter(|(_, digest)| !self.once.keys.uses(*digest)) {
+            let purpose = Purpose::Once { digest, is_key: true };
+            return Some(Wanted::Fetch(flight(url, None, Kind::Key, purpose), None));
+        }
         if let Some(map) = loaded.media().map(cursor.msn)
             && let Some((url, digest)) =
-                locate(loaded, map).filter(|(_, digest)| !self.inits.contains(digest))
+                locate(loaded, map).filter(|(_, digest)| !self.once.inits.uses(*digest))
         {
-            return Some(Wanted::Fetch(flight(url, map.range(), Kind::Init, Purpose::Init { digest }), None));
+            return Some(Wanted::Fetch(
+                flight(url, map.range(), Kind::Init, Purpose::Once { digest, is_key: false }),
+                None,
+            ));
         }
         let after = match kind {
             Kind::Segment => live::after_segment(cursor),
@@ -165,6 +184,23 @@ impl Player {
             None => Purpose::Hint { digest },
         };
         Some(Wanted::Fetch(flight(url, resource.range(), kind, purpose), duration_us))
+    }
+
+    /// The key that has to be there before what comes here, if there is one.
+    fn key(&self, loaded: &Loaded, cursor: Cursor) -> Option<(Url, u64)> {
+        let key = loaded.media().key(cursor.msn).filter(|_| self.group().is_some_and(|group| group.keys))?;
+        // Others are not fetched but known already (`data:`), or a DRM's.
+        locate(loaded, key).filter(|(url, _)| matches!(url.scheme(), "http" | "https"))
+    }
+
+    /// Whether the key that a track lacks is under way for the other one, and waited for.
+    fn key_is_coming(&self, side: Side, loaded: &Loaded, cursor: Cursor) -> bool {
+        let other = if side == Side::Video { Side::Audio } else { Side::Video };
+        let flight = self.flights[piece_slot(other)].as_ref();
+        let Some(Purpose::Once { digest: coming, is_key: true }) = flight.map(|flight| flight.purpose) else {
+            return false;
+        };
+        self.key(loaded, cursor).is_some_and(|(_, digest)| digest == coming)
     }
 
     /// What could not be had is tried again after a while, and left out after some tries.
@@ -227,7 +263,11 @@ impl Player {
 /// The URL of a resource, and a digest of it and its range.
 fn locate(loaded: &Loaded, resource: &Resource) -> Option<(Url, u64)> {
     let url = loaded.base.join(loaded.media().uri(resource)).ok()?;
-    let seed = resource.range().map_or(0, |(first, last)| first.rotate_left(32) ^ last.unwrap_or(1) ^ 1);
-    let digest = xxh3_64_with_seed(url.as_str().as_bytes(), seed);
+    let digest = digest(&url, resource.range());
     Some((url, digest))
+}
+
+fn digest(url: &Url, range: Option<(u64, Option<u64>)>) -> u64 {
+    let seed = range.map_or(0, |(first, last)| first.rotate_left(32) ^ last.unwrap_or(1) ^ 1);
+    xxh3_64_with_seed(url.as_str().as_bytes(), seed)
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::attributes::{attributes, byte_range, micros, number};
-use super::{MAPS_MAX, PARTS_MAX, SEGMENTS_MAX};
+use super::{KEYS_MAX, MAPS_MAX, PARTS_MAX, SEGMENTS_MAX};
 
 /// A media playlist.
 #[derive(Debug, Default, PartialEq)]
@@ -30,6 +30,9 @@ pub(crate) struct Media {
     segments: Vec<Segment>,
     parts: Vec<Part>,
     maps: Vec<Resource>,
+    keys: Vec<Resource>,
+    /// Of the segment that is not whole: index in `keys` and one; 0: none.
+    open_key: u16,
     uris: String,
 }
 
@@ -56,6 +59,8 @@ struct Segment {
     parts_end: u32,
     /// Index in `maps` and one; 0: none.
     map: u16,
+    /// Index in `keys` and one; 0: none.
+    key: u16,
     gap: bool,
 }
 
@@ -88,6 +93,9 @@ struct Reading {
     map: u16,
     /// What `map` is of each `EXT-X-MAP` so far, by URI and range.
     maps: HashMap<(String, Option<Range>), u16>,
+    /// What `key` is of each URI so far, and of what comes next.
+    keys: HashMap<String, u16>,
+    key: u16,
     gap: bool,
     /// Index of the segment after the first date, and the date.
     date: Option<(usize, i64)>,
@@ -107,6 +115,7 @@ impl Media {
         }
         ensure!(reading.target, "a media playlist without EXT-X-TARGETDURATION");
         let mut media = reading.media;
+        media.open_key = reading.key;
         if let Some((index, date_us)) = reading.date {
             let before: i64 = media.segments.iter().take(index).map(|s| i64::from(s.duration_us)).sum();
             media.began_us = Some(date_us - before);
@@ -149,6 +158,13 @@ impl Media {
         let segment = self.segments.get(self.index(msn)?).or_else(|| self.segments.last());
         let map = segment.map_or(self.maps.len(), |segment| segment.map as usize);
         self.maps.get(map.checked_sub(1)?)
+    }
+
+    /// The key of a segment, as one that a player fetches itself (section 4.4.4.4).
+    pub(crate) fn key(&self, msn: u64) -> Option<&Resource> {
+        let segment = self.segments.get(self.index(msn)?);
+        let key = segment.map_or(self.open_key, |segment| segment.key);
+        self.keys.get(usize::from(key).checked_sub(1)?)
     }
 
     /// Durations of all segments, in microseconds, in order.
@@ -225,6 +241,7 @@ impl Reading {
             "EXT-X-BYTERANGE" => self.range = Some(byte_range(value)?),
             "EXT-X-GAP" => self.gap = true,
             "EXT-X-MAP" => self.map(value)?,
+            "EXT-X-KEY" => self.key(value)?,
             "EXT-X-PROGRAM-DATE-TIME" if self.date.is_none() => {
                 let date: Option<jiff::Timestamp> = value.parse().ok();
                 self.date = date.map(|date| (self.media.segments.len(), date.as_microsecond()));
@@ -250,7 +267,14 @@ impl Reading {
         let resource = Self::resource(&mut self.media, uri, range, &mut self.last_range)?;
         let parts_end = self.media.parts.len() as u32;
         let gap = std::mem::take(&mut self.gap);
-        self.media.segments.push(Segment { resource, duration_us, parts_end, map: self.map, gap });
+        self.media.segments.push(Segment {
+            resource,
+            duration_us,
+            parts_end,
+            map: self.map,
+            key: self.key,
+            gap,
+        });
         Ok(())
     }
 
@@ -298,6 +322,36 @@ impl Reading {
         self.media.maps.push(map);
         self.map = self.media.maps.len() as u16;
         self.maps.insert(known, self.map);
+        Ok(())
+    }
+
+    /// A key that a player fetches itself. Those of a `KEYFORMAT` are a DRM's, which is not modelled.
+    fn key(&mut self, list: &str) -> Result<()> {
+        let (mut uri, mut is_none, mut is_own) = (None, false, true);
+        for (name, value) in attributes(list) {
+            match name {
+                "METHOD" => is_none = value == "NONE",
+                "URI" => uri = Some(value),
+                "KEYFORMAT" => is_own = value == "identity",
+                _ => {}
+            }
+        }
+        if is_none {
+            self.key = 0;
+        }
+        if is_none || !is_own {
+            return Ok(());
+        }
+        let uri = uri.context("EXT-X-KEY without URI")?;
+        if let Some(key) = self.keys.get(uri) {
+            self.key = *key;
+            return Ok(());
+        }
+        ensure!(self.media.keys.len() < KEYS_MAX, "more than {KEYS_MAX} EXT-X-KEY");
+        let key = Self::resource(&mut self.media, uri, None, &mut None)?;
+        self.media.keys.push(key);
+        self.key = self.media.keys.len() as u16;
+        self.keys.insert(uri.to_owned(), self.key);
         Ok(())
     }
 

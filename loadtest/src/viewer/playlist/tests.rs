@@ -231,3 +231,29 @@ fn no_text_at_all_makes_it_panic() {
     }
     assert!(read > 1_000, "seed {seed}: {read} of 20000 are still playlists");
 }
+
+#[test]
+fn the_key_of_a_segment_is_the_last_one_named_before_it_that_a_player_fetches_itself() {
+    let text = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:5\n#EXTINF:2,\na\n\
+                #EXT-X-KEY:METHOD=AES-128,URI=\"k/1?a=1,2\",IV=0x1\n#EXTINF:2,\nb\n\
+                #EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"skd://x\",KEYFORMAT=\"com.apple.streamingkeydelivery\"\n#EXTINF:2,\nc\n\
+                #EXT-X-KEY:METHOD=AES-128,URI=\"k/2\",KEYFORMAT=\"identity\"\n#EXTINF:2,\nd\n\
+                #EXT-X-KEY:METHOD=AES-128,URI=\"k/1?a=1,2\"\n#EXTINF:2,\ne\n\
+                #EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\nf\n#EXT-X-KEY:METHOD=AES-128,URI=\"k/3\"\n";
+    let media = media(text);
+    let keys: Vec<_> = (5..=11).map(|msn| media.key(msn).map(|key| media.uri(key))).collect();
+    let first = Some("k/1?a=1,2");
+    assert_eq!(
+        keys,
+        [None, first, first, Some("k/2"), first, None, Some("k/3")],
+        "the open one has the last"
+    );
+    assert!(error(&text.replace("URI=\"k/3\"", "IV=0x1")).contains("EXT-X-KEY without URI"));
+}
+
+#[test]
+fn there_is_no_more_than_one_key_for_each_segment_that_can_be() {
+    let keys: String = (0..=KEYS_MAX).map(|n| format!("#EXT-X-KEY:METHOD=AES-128,URI=\"k/{n}\"\n")).collect();
+    let text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n{keys}#EXTINF:2,\na\n");
+    assert!(error(&text).contains("more than 25000 EXT-X-KEY"), "{}", error(&text));
+}

@@ -7,18 +7,6 @@ fn live() -> Model {
     Model::new(Form::Live)
 }
 
-fn stays(seconds: u64) -> Ticket {
-    Ticket { stays: Some(Duration::from_secs(seconds)), ..ticket(1) }
-}
-
-fn behind(watched: &Watched) -> Vec<u128> {
-    let behind = |met: &Met| match met {
-        Met::Behind(behind) => Some(behind.as_millis()),
-        _ => None,
-    };
-    watched.mets().iter().filter_map(behind).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn playing_begins_three_target_durations_before_the_end() {
     let watched = watched(group(), stays(60), live()).await;
@@ -26,7 +14,7 @@ async fn playing_begins_three_target_durations_before_the_end() {
     assert!(watched.paths()[3].ends_with("v0/22.m4s"), "{:?}", watched.paths());
     assert_eq!(watched.starts(), [(901, false)]);
     assert_eq!(watched.stalls(), []);
-    let behind = behind(&watched);
+    let behind = watched.behind();
     assert_eq!(behind.len(), 59);
     assert!(
         behind.iter().all(|behind| *behind == 12_901),
@@ -36,7 +24,7 @@ async fn playing_begins_three_target_durations_before_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn the_distance_to_the_edge_is_known_without_dates_too() {
-    let behind = behind(&watched(group(), stays(30), Model { dated: false, ..live() }).await);
+    let behind = watched(group(), stays(30), Model { dated: false, ..live() }).await.behind();
     // The end of the list is taken to move with time from when its loading began; it was 0.1 s old then.
     assert!(behind.iter().all(|behind| (12_000..=16_901).contains(behind)), "{behind:?}");
     assert!(behind.len() > 25);
@@ -104,7 +92,7 @@ async fn a_viewer_whose_place_is_no_longer_listed_goes_to_where_it_would_begin()
     assert!(!watched.mets().contains(&Met::GaveUp));
     assert!(!watched.stalls().is_empty());
     assert!(watched.played() > Duration::from_secs(60), "{:?}", watched.played());
-    let behind = behind(&watched);
+    let behind = watched.behind();
     assert!(*behind.last().unwrap() < 40_000, "{behind:?}");
 }
 

@@ -8,24 +8,12 @@ fn low(ranges: bool) -> Model {
     Model { latency: Duration::from_millis(20), ..Model::new(Form::LowLatency { ranges }) }
 }
 
-fn stays(seconds: u64) -> Ticket {
-    Ticket { stays: Some(Duration::from_secs(seconds)), ..ticket(1) }
-}
-
-fn behind(watched: &Watched) -> Vec<u128> {
-    let behind = |met: &Met| match met {
-        Met::Behind(behind) => Some(behind.as_millis()),
-        _ => None,
-    };
-    watched.mets().iter().filter_map(behind).collect()
-}
-
 #[tokio::test(start_paused = true)]
 async fn parts_are_followed_at_the_part_hold_back() {
     for ranges in [false, true] {
         let watched = watched(group(), stays(60), low(ranges)).await;
         assert_eq!(watched.stalls(), [], "ranges: {ranges}");
-        let behind = behind(&watched);
+        let behind = watched.behind();
         // 1.5 s, the age of the last part at the start (at most half a second), and the start itself.
         assert!(behind.iter().all(|behind| (1_500..2_200).contains(behind)), "ranges: {ranges}: {behind:?}");
         assert!(behind.len() >= 58, "ranges: {ranges}");
@@ -43,7 +31,7 @@ async fn playing_does_not_begin_where_a_kept_playlist_ends() {
     // The one that was kept ends before 49.0; two seconds are four parts.
     let expected = ["", "?_HLS_msn=49&_HLS_part=3", "?_HLS_msn=50&_HLS_part=0"];
     assert_eq!(lists, expected.map(|query| format!("/media/x/v0.m3u8{query}")));
-    let behind = behind(&watched);
+    let behind = watched.behind();
     assert!(behind.iter().all(|behind| (1_500..2_200).contains(behind)), "{behind:?}");
     assert_eq!(watched.stalls(), []);
 }
@@ -54,7 +42,7 @@ async fn a_playlist_that_is_always_old_is_played_all_the_same() {
     let watched = watched(group(), stays(30), kept).await;
     let asked = watched.asked("v0.m3u8");
     assert!(asked.iter().filter(|at| **at < 500).count() <= 5, "it is not asked in a loop: {asked:?}");
-    let behind = behind(&watched);
+    let behind = watched.behind();
     assert!(behind.iter().all(|behind| *behind >= 3_500) && behind.len() >= 25, "{behind:?}");
 }
 
@@ -173,6 +161,6 @@ async fn sound_is_followed_by_its_own_reloads_and_parts() {
     let watched = watched(group(), stays(30), Model { audio: true, ..low(false) }).await;
     assert_eq!(watched.stalls(), []);
     assert!(watched.asked("audio.m3u8?").len() >= 55);
-    let behind = behind(&watched);
+    let behind = watched.behind();
     assert!(behind.iter().all(|behind| (1_500..2_700).contains(behind)), "{behind:?}");
 }

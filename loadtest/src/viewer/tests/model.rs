@@ -2,13 +2,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::pin::pin;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::sleep;
 
 use super::*;
-use crate::fetch::{Body, Cache, Exchange, Get, Outcome};
+use crate::fetch::{Body, Cache, Exchange, Get, GivenUp, Outcome, Progress};
 
 /// The wall clock at the start of the run.
 pub(crate) const WALL_EPOCH: Duration = Duration::from_secs(1_800_000_000);
@@ -68,18 +70,20 @@ pub(crate) struct Model {
     /// Bits per second of each variant.
     pub(crate) bitrates: Vec<u64>,
     pub(crate) audio: bool,
+    /// Whether each segment has a key of its own.
+    pub(crate) keys: bool,
     pub(crate) dated: bool,
     /// Whether parts come under other names than their hints said.
     pub(crate) misleads: bool,
     pub(crate) wrongs: Vec<Wrong>,
-    pub(crate) dropped: Rc<Cell<u64>>,
+    pub(crate) dropped: Rc<RefCell<Vec<GivenUp>>>,
     /// Bytes of segments and parts that came, in transfers that were given up too.
     pub(crate) came: Rc<Cell<u64>>,
 }
 
 /// Counts what came of a body that is given up.
 struct Coming {
-    dropped: Rc<Cell<u64>>,
+    dropped: Rc<RefCell<Vec<GivenUp>>>,
     all: Rc<Cell<u64>>,
     since: Instant,
     line: u64,
@@ -90,7 +94,9 @@ impl Drop for Coming {
     fn drop(&mut self) {
         if !self.over {
             let came = self.since.elapsed().as_millis() as u64 * self.line / 8_000;
-            self.dropped.set(self.dropped.get() + came);
+            let (due, first_byte) = (self.since, Some(self.since));
+            let given_up = GivenUp { due, first_byte, cache: Cache::Unknown, bytes: came, connected: false };
+            self.dropped.borrow_mut().push(given_up);
             self.all.set(self.all.get() + came);
         }
     }
@@ -106,6 +112,7 @@ impl Model {
             lines: vec![(Duration::ZERO, 8_000_000)],
             bitrates: vec![1_000_000],
             audio: false,
+            keys: false,
             dated: true,
             misleads: false,
             wrongs: Vec::new(),
@@ -183,6 +190,9 @@ impl Model {
             }
             if matches!(self.form, Form::LowLatency { .. }) && msn + 3 > end {
                 (0..4).for_each(|part| self.part(&mut text, name, msn, part, "#EXT-X-PART:DURATION=0.5"));
+            }
+            if self.keys {
+                writeln!(text, "#EXT-X-KEY:METHOD=AES-128,URI=\"keys/{msn}.key\"").unwrap();
             }
             writeln!(text, "#EXTINF:{},\n{name}/{msn}.m4s", length.as_secs()).unwrap();
         }
@@ -295,7 +305,14 @@ impl Fetch for Model {
             line,
             over: false,
         };
-        sleep(Duration::from_micros(bytes * 8_000_000 / line)).await;
+        let mut body = pin!(sleep(Duration::from_micros(bytes * 8_000_000 / line)));
+        poll_fn(|context| {
+            let came = first_byte.elapsed().as_millis() as u64 * line / 8_000;
+            let (first_byte, length) = (Some(first_byte), Some(bytes));
+            get.tell(Progress { sent: Some(sent), first_byte, bytes: came.min(bytes), length });
+            body.as_mut().poll(context)
+        })
+        .await;
         coming.over = true;
         if path.contains(".m4s") {
             self.came.set(self.came.get() + bytes);
@@ -317,7 +334,7 @@ impl Fetch for Model {
 
     fn leave(&self) {}
 
-    fn take_dropped(&self) -> u64 {
+    fn take_dropped(&self) -> Vec<GivenUp> {
         self.dropped.take()
     }
 }

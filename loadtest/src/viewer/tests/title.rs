@@ -79,7 +79,8 @@ async fn the_rendition_follows_the_line_down_and_up() {
     let bitrates = vec![500_000, 2_000_000, 6_000_000];
     let s = Duration::from_secs;
     let lines = vec![(s(0), 20_000_000), (s(30), 1_000_000), (s(60), 20_000_000)];
-    let group = Group { abr: Abr::Throughput, buffer: s(20), ..group() };
+    // What it is chosen by is the same without what is given up, and easier to follow.
+    let group = Group { abr: Abr::Throughput, abandon: false, buffer: s(20), ..group() };
     let watched = watched(group, ticket(1), Model { lines, bitrates, ..Model::vod(26) }).await;
     let at = |from: u64, to: u64| -> Vec<String> {
         let span = s(from)..s(to);
@@ -245,10 +246,50 @@ async fn a_text_that_is_no_playlist_is_told_and_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_keys_push_out_no_init_segment_and_each_is_fetched_once() {
+    let model = Model { keys: true, audio: true, ..Model::vod(70) };
+    let watched = watched(Group { buffer: Duration::from_secs(300), ..group() }, ticket(1), model).await;
+    for name in ["v0", "audio"] {
+        assert_eq!(watched.asked(&format!("{name}/init")).len(), 1, "{name}");
+        assert_eq!(watched.asked(&format!("{name}/69.m4s")).len(), 1, "{name} came to its end");
+    }
+    for msn in 0..70 {
+        assert_eq!(watched.asked(&format!("/keys/{msn}.key")).len(), 1, "key {msn}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn played_is_told_second_by_second() {
     let watched = watched(group(), ticket(1), Model::vod(3)).await;
     let told = watched.met.iter().filter(|(_, met)| matches!(met, Met::Played { .. }));
     let told: Vec<u128> = told.map(|(at, _)| (*at - watched.epoch).as_millis()).collect();
     let expected: Vec<u128> = (1..=12).map(|n| START_MS + n * 1_000).collect();
     assert_eq!(told, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_segment_that_would_come_too_late_is_given_up_for_a_lower_rendition_unless_the_viewer_does_not() {
+    let s = Duration::from_secs;
+    let by = async |abr, abandon, audio| {
+        // From ten seconds on a segment of the higher rendition takes more than ten, and of the lower one not two.
+        let lines = vec![(s(0), 40_000_000), (s(10), 1_500_000)];
+        let model = Model { bitrates: vec![500_000, 4_000_000], lines, audio, ..Model::vod(12) };
+        let watched = watched(Group { abr, abandon, ..group() }, ticket(1), model).await;
+        let given_up = watched.mets().iter().filter(|met| **met == Met::Abandoned).count();
+        (given_up, watched)
+    };
+    // Sound of its own is asked for while the picture is under way, and changes nothing.
+    for audio in [false, true] {
+        let (given_up, watched) = by(Abr::Throughput, true, audio).await;
+        assert!((1..=4).contains(&given_up), "{given_up}");
+        assert_eq!(watched.stalls(), []);
+        assert_eq!(watched.played(), s(48), "the lower rendition took the place of what was given up");
+        // At 2 s and 1.5 Mbit/s, less the way to the first byte; each of them.
+        assert_eq!(watched.wasted(), given_up as u64 * 1_900 * 1_500 / 8);
+    }
+    for (abr, abandon) in [(Abr::Throughput, false), (Abr::Highest, true)] {
+        let (given_up, watched) = by(abr, abandon, false).await;
+        assert_eq!((given_up, watched.wasted()), (0, 0), "{abr:?}");
+        assert!(!watched.stalls().is_empty(), "{abr:?}");
+    }
 }

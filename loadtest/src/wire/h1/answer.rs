@@ -71,8 +71,9 @@ impl Answer {
         self.heard
     }
 
-    pub(crate) fn has_head(&self) -> bool {
-        self.head.is_some()
+    /// Its head, once that is whole.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
     }
 
     /// Bytes of the body that have come.
@@ -255,7 +256,7 @@ mod tests {
 
     fn answer(body: Body) -> Answer {
         let url = Url::parse(&format!("http://a.test{PATH}")).unwrap();
-        Answer::new(&Get { url: &url, range: None, fields: &[], due: Instant::now(), body })
+        Answer::new(&Get { url: &url, range: None, fields: &[], due: Instant::now(), body, progress: None })
     }
 
     /// What comes of these bytes in pieces of so many, when the connection ends behind them, and whether it is kept.

@@ -5,8 +5,8 @@
 #   scripts/micro.sh          within a minute and a half, when it is built: part of `make bench`
 #   scripts/micro.sh long     within five minutes: `make micro`
 #
-# A second word is what the names of cases hold: `scripts/micro.sh long token` measures tokens alone. What criterion and
-# gungraun say beside the table is in target/micro.log.
+# A second word is what the names of cases hold: `scripts/micro.sh long token` measures tokens alone, `long key/reload` one
+# case. What criterion and gungraun say beside the table is in target/micro.log.
 set -eu -o pipefail
 
 cd "$(dirname "$0")/.."
@@ -38,12 +38,13 @@ mkdir -p target
 echo "micro: building" >&2
 cargo bench --locked --quiet -p forebay --bench instructions --bench times --no-run
 : >"$log"
+# What an earlier run has counted is nothing to show beside this one's times.
+rm -rf target/gungraun
 if command -v valgrind >/dev/null 2>&1 && command -v gungraun-runner >/dev/null 2>&1; then
     echo "micro: counting instructions" >&2
-    bench instructions --save-summary=json --parallel=2 ${filter:+"**$filter**"} >>"$log" 2>&1 || fail "counting"
+    # A case that is GROUP/NAME in the table is GROUP::NAME there.
+    bench instructions --save-summary=json --parallel=2 ${filter:+"**${filter//\//::}**"} >>"$log" 2>&1 || fail "counting"
 else
-    # What an earlier build took is nothing to show beside this one's times.
-    rm -rf target/gungraun
     echo "micro: no valgrind, or no gungraun-runner (scripts/setup.sh bench): instructions are left out" >&2
 fi
 echo "micro: taking times" >&2

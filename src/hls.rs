@@ -7,6 +7,7 @@ pub mod directives;
 pub mod edit;
 pub mod lines;
 pub mod names;
+pub mod order;
 pub mod read;
 pub mod steering;
 mod text;

@@ -69,6 +69,11 @@ impl Key {
         u64::from_str_radix(digits, 16).ok()
     }
 
+    /// Whether all who ask for its target have it: it holds nothing else of their requests.
+    pub fn is_for_all(&self) -> bool {
+        self.text.matches(' ').count() == 1
+    }
+
     /// Which of equal servers it belongs to: the same for all that is asked of one object, and on every node.
     pub fn placement(&self) -> u64 {
         let whole = self.text.split(SLICE_MARK).next().unwrap_or_default();

@@ -5,11 +5,13 @@
 //! read by whoever decides about the next request. Nothing here is an object: what is held is looked up in the store, so
 //! a purge or an eviction needs no word here. All tables are bounded (`limits.playlists`, `limits.named_assets`); what
 //! has not been used for longest goes first, and is learned again with the next answer. What is known of single assets is
-//! in [`assets`].
+//! in [`assets`] and [`media`].
 
 pub mod assets;
+pub mod media;
 pub mod succession;
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,10 +28,17 @@ use crate::key::variant::primary_text;
 use crate::key::{self, Key, hash_of, query_of};
 use crate::wake::{Watched, Watcher};
 use assets::Assets;
+use media::Media;
 use succession::{Before, Doubt, Doubts, Good, Weighed};
 
 /// Target durations that a request is held at most until a playlist grows (RFC 8216bis section 6.2.5.2).
 const HOLD_TARGETS: u32 = 3;
+
+/// Bells by which those are told who wait for a playlist to be known.
+const NEWS: usize = 64;
+
+/// Target durations for which a reload in full has those of delta updates share its fetch.
+const IN_FULL_TARGETS: u32 = 2;
 
 /// The longest hold, whatever target duration a playlist states.
 const HOLD_MAX: Duration = Duration::from_secs(60);
@@ -38,8 +47,12 @@ const HOLD_MAX: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Playlists {
     playlists: Cache<u128, Arc<Playlist>>,
+    /// Rung when one is known that was not: by its hash, so that few wake for one that they do not wait for.
+    news: [Watched<()>; NEWS],
     /// What they name.
     pub assets: Assets,
+    /// What they say of segments and parts beyond that, for sites that tell it.
+    pub media: Media,
 }
 
 /// One playlist, whatever directives it is asked for with.
@@ -54,6 +67,8 @@ pub struct Playlist {
     reach: Watched<Reach>,
     /// When a viewer last asked for it, in milliseconds since 1970.
     asked: AtomicU64,
+    /// When one last asked by a reload in full, in the same way.
+    asked_in_full: AtomicU64,
     /// How far its assets have been named.
     named: Mutex<Option<NamedTo>>,
     made_here: ArcSwapOption<MadeHere>,
@@ -101,7 +116,12 @@ pub struct Latest {
 impl Playlists {
     /// None known. Holds `playlists` playlists and `named` assets at most.
     pub fn new(playlists: usize, named: usize) -> Playlists {
-        Playlists { playlists: Cache::new(playlists), assets: Assets::new(playlists, named) }
+        Playlists {
+            playlists: Cache::new(playlists),
+            news: std::array::from_fn(|_| Watched::new(())),
+            assets: Assets::new(playlists, named),
+            media: Media::new(named),
+        }
     }
 
     /// The playlist that a key is one of, if it is known.
@@ -114,15 +134,38 @@ impl Playlists {
     pub fn get_or_insert(&self, key_text: &str) -> Arc<Playlist> {
         let text = key::undirected(key_text);
         let hash = hash_of(&text);
-        let new = || Arc::new(Playlist::new(&text));
+        let is_new = Cell::new(false);
+        let new = || {
+            is_new.set(true);
+            Arc::new(Playlist::new(&text))
+        };
         // At once for all who ask: what one of them learns is for the others.
-        let Ok(playlist) = self.playlists.get_or_insert_with(&hash, || Ok::<_, Infallible>(new()));
-        if *playlist.text == *text {
-            return playlist;
+        let Ok(mut playlist) = self.playlists.get_or_insert_with(&hash, || Ok::<_, Infallible>(new()));
+        if *playlist.text != *text {
+            playlist = new();
+            self.playlists.insert(hash, Arc::clone(&playlist));
         }
-        let playlist = new();
-        self.playlists.insert(hash, Arc::clone(&playlist));
+        if is_new.get() {
+            self.news_of(hash).set(());
+        }
         playlist
+    }
+
+    /// The playlist that a key is one of, once it is known.
+    pub async fn known(&self, key_text: &str) -> Arc<Playlist> {
+        let news = self.news_of(hash_of(&key::undirected(key_text)));
+        loop {
+            let mut news = news.watch();
+            if let Some(playlist) = self.get(key_text) {
+                return playlist;
+            }
+            news.changed().await;
+        }
+    }
+
+    fn news_of(&self, hash: u128) -> &Watched<()> {
+        #[allow(clippy::cast_possible_truncation, reason = "the remainder is small")]
+        &self.news[(hash % NEWS as u128) as usize]
     }
 
     /// All that are known.
@@ -141,6 +184,7 @@ impl Playlist {
             answers: [const { ArcSwapOption::const_empty() }; 3],
             reach: Watched::new(Reach::default()),
             asked: AtomicU64::new(0),
+            asked_in_full: AtomicU64::new(0),
             named: Mutex::new(None),
             made_here: ArcSwapOption::empty(),
             doubts: Mutex::default(),
@@ -256,11 +300,21 @@ impl Playlist {
 
     /// A viewer asks for it.
     pub fn mark_asked(&self, now: SystemTime) {
-        let now = millis(now);
-        // Hits of one second share a write.
-        if now.abs_diff(self.asked.load(Ordering::Relaxed)) >= 1000 {
-            self.asked.store(now, Ordering::Relaxed);
-        }
+        mark(&self.asked, now);
+    }
+
+    /// A viewer reloads it in full.
+    pub fn mark_asked_in_full(&self, now: SystemTime) {
+        mark(&self.asked_in_full, now);
+    }
+
+    /// Whether its origin is asked for all of it, where a delta update is waited for: somebody waits for all of it anyway, as a
+    /// viewer of late has, or the origin makes no updates.
+    pub fn is_asked_in_full(&self, now: SystemTime) -> bool {
+        self.latest.load().as_ref().is_some_and(|latest| {
+            let window = latest.facts.target_duration * IN_FULL_TARGETS;
+            !latest.facts.can_skip || is_within(&self.asked_in_full, window, now)
+        })
     }
 
     /// When a viewer last asked for it, to a second; None: nobody has.
@@ -271,9 +325,22 @@ impl Playlist {
 
     /// Whether a viewer has asked for it within so long; to a second.
     pub fn is_asked_within(&self, window: Duration, now: SystemTime) -> bool {
-        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        millis(now).saturating_sub(self.asked.load(Ordering::Relaxed)) <= window.saturating_add(1000)
+        is_within(&self.asked, window, now)
     }
+}
+
+/// Notes a time, to a second: hits of one second share a write.
+fn mark(place: &AtomicU64, now: SystemTime) {
+    let now = millis(now);
+    if now.abs_diff(place.load(Ordering::Relaxed)) >= 1000 {
+        place.store(now, Ordering::Relaxed);
+    }
+}
+
+/// Whether a time that was noted so is within a window before this one.
+fn is_within(place: &AtomicU64, window: Duration, now: SystemTime) -> bool {
+    let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+    millis(now).saturating_sub(place.load(Ordering::Relaxed)) <= window.saturating_add(1000)
 }
 
 /// How long a request is held at most until a playlist grows of which this is known.
@@ -319,6 +386,35 @@ mod tests {
         assert!(Arc::ptr_eq(&plain, &directed));
         assert!(playlists.get("s /a.m3u8").is_none());
         assert!(playlists.get("s /a.m3u8?x=1 @c.a=1").is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_playlist_is_told_when_it_is_known() {
+        let playlists = Arc::new(Playlists::new(10, 10));
+        let waits = Arc::clone(&playlists);
+        let waiting = tokio::spawn(async move { waits.known("s /a.m3u8?_HLS_msn=1").await });
+        playlists.get_or_insert("s /b.m3u8");
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        let known = playlists.get_or_insert("s /a.m3u8");
+        let told = tokio::time::timeout(Duration::from_secs(60), waiting).await.unwrap().unwrap();
+        assert!(Arc::ptr_eq(&told, &known));
+        assert!(Arc::ptr_eq(&playlists.known("s /a.m3u8").await, &known), "at once, if it is known");
+    }
+
+    #[test]
+    fn the_origin_is_asked_in_full_while_somebody_wants_that() {
+        let playlists = Playlists::new(10, 10);
+        let playlist = playlists.get_or_insert("s /a.m3u8");
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert!(!playlist.is_asked_in_full(at(100)), "nothing is known of it");
+        playlist.learn(PlaylistFacts { can_skip: true, ..facts(5, 3) }, &key("s /a.m3u8"), at(100), false);
+        assert!(!playlist.is_asked_in_full(at(100)));
+        playlist.mark_asked_in_full(at(100));
+        // Two target durations of 6 s, and a second.
+        assert!(playlist.is_asked_in_full(at(113)) && !playlist.is_asked_in_full(at(114)));
+        playlist.learn(PlaylistFacts { can_skip: false, ..facts(6, 3) }, &key("s /a.m3u8"), at(114), false);
+        assert!(playlist.is_asked_in_full(at(114)), "no updates are announced");
     }
 
     #[test]

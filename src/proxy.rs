@@ -301,6 +301,7 @@ impl ProxyHttp for Edge {
             if ctx.upstream.as_ref().is_some_and(|upstream| upstream.hides_body()) {
                 bytes.clear();
             }
+            self.steerer.egress.iter().for_each(|egress| egress.add(bytes.len()));
         }
         Ok(None)
     }

@@ -96,7 +96,7 @@ pub struct Normal<'a> {
     pub token: &'a str,
     /// The path after it.
     pub path: Cow<'a, str>,
-    /// The query.
+    /// The query; a token in it has its encodings as they were sent.
     pub query: Option<Cow<'a, str>>,
 }
 
@@ -241,7 +241,8 @@ impl Site {
         self.playlists.assets.kind_of(&self.name, path).is_some()
     }
 
-    /// The normal form of a target as it was sent, the leading segment that is its token left as it is.
+    /// The normal form of a target as it was sent, but that the token in it is left as it is: the leading segment of the path,
+    /// and the encodings of a parameter of the query.
     ///
     /// # Errors
     /// [`NotATarget`].
@@ -249,7 +250,10 @@ impl Site {
         let path = if path.is_empty() { "/" } else { path };
         let stripped =
             self.token.as_ref().map_or(("", Cow::Borrowed(path)), |policy| policy.strip_path(path));
-        self.normal_of(stripped, query)
+        // The token itself is in no key: it stays as it was sent.
+        let is_left =
+            |parameter: &str| self.token.as_ref().is_some_and(|policy| policy.is_token_name(parameter));
+        self.normal_of(stripped, query, is_left)
     }
 
     /// The same of a target that has no token in it, whatever it looks like: another node has taken it out.
@@ -262,19 +266,20 @@ impl Site {
         query: Option<&'a str>,
     ) -> Result<Normal<'a>, NotATarget> {
         let path = if path.is_empty() { "/" } else { path };
-        self.normal_of(("", Cow::Borrowed(path)), query)
+        self.normal_of(("", Cow::Borrowed(path)), query, |_| false)
     }
 
     fn normal_of<'a>(
         &self,
         (token, rest): (&'a str, Cow<'a, str>),
         query: Option<&'a str>,
+        is_left: impl Fn(&str) -> bool,
     ) -> Result<Normal<'a>, NotATarget> {
         let path = match rest {
             Cow::Borrowed(rest) => target::path(rest, self.merge_slashes)?,
             Cow::Owned(rest) => Cow::Owned(target::path(&rest, self.merge_slashes)?.into_owned()),
         };
-        let query = query.map(target::query).transpose()?.flatten();
+        let query = query.map(|query| target::query_leaving(query, is_left)).transpose()?.flatten();
         Ok(Normal { token, path, query })
     }
 

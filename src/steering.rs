@@ -4,6 +4,7 @@
 //! answer is [`crate::proxy`]'s. This node's own pathway comes last while the node drains, has no healthy origin or is
 //! overloaded; it stays in the list, for players that nobody else can serve.
 
+pub mod egress;
 mod metrics;
 mod report;
 
@@ -30,6 +31,8 @@ pub struct Load {
     pub viewers: u64,
     /// Viewers' connections that are open.
     pub connections: u64,
+    /// Bits of bodies sent in a second.
+    pub egress: u64,
 }
 
 /// Whether the node can do it.
@@ -100,14 +103,19 @@ impl Steering {
 
     /// Takes in what the node has to do now. Gives whether it is overloaded.
     pub fn observe(&self, load: &Load) -> bool {
-        let overloaded = is_overloaded(&self.config.overload, load, self.overloaded.load(Ordering::Relaxed));
+        let overloaded = is_overloaded(&self.config.overload, load, self.is_overloaded());
         self.overloaded.store(overloaded, Ordering::Relaxed);
         overloaded
     }
 
+    /// Whether it was when that was last taken in.
+    pub fn is_overloaded(&self) -> bool {
+        self.overloaded.load(Ordering::Relaxed)
+    }
+
     /// The places of the pathways in the order that a player is told, never empty. `player` is what [`Steering::player`] gives.
     pub fn order(&self, standing: Standing, player: u64) -> Vec<usize> {
-        let demoted = !standing.ready || !standing.has_origin || self.overloaded.load(Ordering::Relaxed);
+        let demoted = !standing.ready || !standing.has_origin || self.is_overloaded();
         order(&self.config, demoted, player)
     }
 
@@ -161,7 +169,11 @@ impl Steering {
 
 /// Overloaded from beyond a bound until the load is below the share of each bound that ends it.
 fn is_overloaded(bounds: &Overload, load: &Load, was: bool) -> bool {
-    let bounded = [(bounds.viewers, load.viewers), (bounds.connections, load.connections)];
+    let bounded = [
+        (bounds.viewers, load.viewers),
+        (bounds.connections, load.connections),
+        (bounds.egress, load.egress),
+    ];
     let mut bounded = bounded.into_iter().filter_map(|(bound, load)| Some((bound?, load)));
     if was {
         let share = |bound: u64| u128::from(bound) * u128::from(bounds.until);

@@ -367,6 +367,14 @@ impl Store {
         self.take_evicting(bytes)
     }
 
+    /// As [`Store::take`], for what can be done without: no more is evicted for it than one shard gives.
+    pub fn take_spare(&self, bytes: u64) -> Option<Reservation> {
+        self.budget.try_take(bytes).or_else(|| {
+            self.make_room(bytes);
+            self.budget.try_take(bytes)
+        })
+    }
+
     /// Sets the gauges to what is held now; called before metrics are read.
     pub fn update_gauges(&self) {
         self.count_disk_index();

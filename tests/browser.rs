@@ -53,8 +53,30 @@ fn turn() -> MutexGuard<'static, ()> {
     ONE_BROWSER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How often a stream is played until it has shown that it can be played without a stall. A machine that stands still for
+/// longer than a player has media makes one; a stream that stalls by itself does so each time.
+const ATTEMPTS: usize = 3;
+
 /// Lets the browser play 15 s of a stream; what it tells, after it has told of no problem.
 fn play(demo: &Demo, stream: &str) -> Value {
+    for _ in 1..ATTEMPTS {
+        let told = attempt(demo, stream);
+        if told["slow"] != true {
+            return judged(stream, told);
+        }
+        eprintln!("{stream}, once more: {}", told["problems"]);
+    }
+    judged(stream, attempt(demo, stream))
+}
+
+fn judged(stream: &str, told: Value) -> Value {
+    assert_eq!(told["ok"], true, "{stream}: {told}");
+    assert!(told["played"].as_f64() >= Some(15.0), "{told}");
+    assert_eq!(told["stalls"], 0, "{told}");
+    told
+}
+
+fn attempt(demo: &Demo, stream: &str) -> Value {
     require("node");
     let modules = in_repository("node_modules/playwright-core");
     assert!(modules.exists(), "{} is missing: run `make setup`", modules.display());
@@ -68,10 +90,8 @@ fn play(demo: &Demo, stream: &str) -> Value {
         .expect("node starts");
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stream}: {stdout}{stderr}");
-    let result: Value = serde_json::from_str(stdout.trim()).expect("one line of JSON");
-    assert_eq!(result["ok"], true, "{result}");
-    assert!(result["played"].as_f64() >= Some(15.0), "{result}");
-    assert_eq!(result["stalls"], 0, "{result}");
-    result
+    let told: Value = serde_json::from_str(stdout.trim())
+        .unwrap_or_else(|error| panic!("{stream}: {error}: {stdout}{stderr}"));
+    assert_eq!(output.status.success(), told["ok"] == true, "{stream}: {told}{stderr}");
+    told
 }

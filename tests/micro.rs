@@ -9,6 +9,7 @@ mod cases {
     pub mod freshness;
     pub mod hit;
     pub mod key;
+    pub mod list;
     pub mod objects;
     pub mod playlist;
     pub mod range;

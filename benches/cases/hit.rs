@@ -8,9 +8,9 @@
 mod client;
 mod origin;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 use forebay::clock::Clock;
@@ -28,28 +28,28 @@ use client::Answer;
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// A segment of 4 KiB that anyone may have.
-pub fn in_memory_4k() -> InMemory {
-    InMemory::new(&Hit::plain(4 << 10))
+pub fn in_memory_4k() -> Asked<InMemory> {
+    Asked::new(&Hit::plain(4 << 10), InMemory::new)
 }
 
 /// A playlist whose viewer has a token in the query, which goes into each of its URIs.
-pub fn in_memory_playlist() -> InMemory {
-    InMemory::new(&Hit::playlist(&Clock::manual(site::now())))
+pub fn in_memory_playlist() -> Asked<InMemory> {
+    Asked::new(&Hit::playlist(&Clock::manual(site::now())), InMemory::new)
 }
 
 /// A segment of 4 KiB that anyone may have.
-pub fn loopback_4k() -> Loopback {
-    Loopback::new(&Hit::plain(4 << 10))
+pub fn loopback_4k() -> Asked<Loopback> {
+    Asked::new(&Hit::plain(4 << 10), Loopback::new)
 }
 
 /// A playlist whose viewer has a token in the query, which goes into each of its URIs.
-pub fn loopback_playlist() -> Loopback {
-    Loopback::new(&Hit::playlist(&Clock::system()))
+pub fn loopback_playlist() -> Asked<Loopback> {
+    Asked::new(&Hit::playlist(&Clock::system()), Loopback::new)
 }
 
 /// A segment of 512 KiB that anyone may have.
-pub fn loopback_512k() -> Loopback {
-    Loopback::new(&Hit::plain(512 << 10))
+pub fn loopback_512k() -> Asked<Loopback> {
+    Asked::new(&Hit::plain(512 << 10), Loopback::new)
 }
 
 /// What is asked for.
@@ -61,19 +61,28 @@ struct Hit {
     expected: u64,
 }
 
-/// A connection over the loopback interface.
-pub struct Loopback {
-    client: Cell<Option<(TcpStream, Answer)>>,
+/// A way to a node.
+pub trait Connection {
+    /// Sends a request and reads the answer to its end; gives the bytes of its body.
+    fn exchange(&mut self, request: &[u8], answer: &mut Answer) -> u64;
+}
+
+/// What is asked for again and again on one connection.
+pub struct Asked<C> {
+    client: RefCell<(C, Answer)>,
     request: Vec<u8>,
     expected: u64,
-    node: RefCell<Option<Node>>,
+}
+
+/// A connection over the loopback interface.
+pub struct Loopback {
+    stream: TcpStream,
+    node: Option<Node>,
 }
 
 /// A connection within the process.
 pub struct InMemory {
-    client: Cell<Option<(DuplexStream, Answer)>>,
-    request: Vec<u8>,
-    expected: u64,
+    stream: DuplexStream,
     runtime: Runtime,
     _node: Arc<Node>,
 }
@@ -100,41 +109,22 @@ impl Hit {
     }
 }
 
-impl Loopback {
-    fn new(hit: &Hit) -> Loopback {
-        let node = hit.node(Clock::system());
-        let address = node.http_addresses().first().copied().expect("a listener");
-        let stream = TcpStream::connect(address).expect("a connection");
-        stream.set_nodelay(true).expect("a socket's option");
-        let client = Cell::new(Some((stream, Answer::default())));
-        let case = Loopback {
-            client,
-            request: hit.request.clone(),
-            expected: hit.expected,
-            node: RefCell::new(Some(node)),
-        };
+impl<C: Connection> Asked<C> {
+    fn new(hit: &Hit, connect: fn(&Hit) -> C) -> Asked<C> {
+        let client = RefCell::new((connect(hit), Answer::default()));
+        let case = Asked { client, request: hit.request.clone(), expected: hit.expected };
         // The first one is fetched.
         case.run(0);
         case.run(1);
-        let client = case.client.take().expect("a connection");
-        client.1.assert_hit();
-        case.client.set(Some(client));
+        case.client.borrow().1.assert_hit();
         case
     }
 }
 
-impl Case for Loopback {
+impl<C: Connection> Case for Asked<C> {
     fn run(&self, _turn: u64) -> u64 {
-        let Some((mut stream, mut answer)) = self.client.take() else { return 0 };
-        stream.write_all(&self.request).expect("a request");
-        let bytes = loop {
-            let read = stream.read(answer.room()).expect("an answer");
-            if let Some(bytes) = answer.take(read) {
-                break bytes;
-            }
-        };
-        self.client.set(Some((stream, answer)));
-        bytes
+        let (connection, answer) = &mut *self.client.borrow_mut();
+        connection.exchange(&self.request, answer)
     }
 
     fn expected(&self) -> u64 {
@@ -146,9 +136,32 @@ impl Case for Loopback {
     }
 }
 
+impl Loopback {
+    fn new(hit: &Hit) -> Loopback {
+        let node = hit.node(Clock::system());
+        let address = node.http_addresses().first().copied().expect("a listener");
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_nodelay(true).expect("a socket's option");
+        Loopback { stream, node: Some(node) }
+    }
+}
+
+impl Connection for Loopback {
+    fn exchange(&mut self, request: &[u8], answer: &mut Answer) -> u64 {
+        self.stream.write_all(request).expect("a request");
+        loop {
+            let read = self.stream.read(answer.room()).expect("an answer");
+            if let Some(bytes) = answer.take(read) {
+                break bytes;
+            }
+        }
+    }
+}
+
 impl Drop for Loopback {
     fn drop(&mut self) {
-        drop(self.client.take());
+        // The node waits for those who are connected. One that has left already is none.
+        let _ = self.stream.shutdown(Shutdown::Both);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let (Ok(runtime), Some(node)) = (runtime, self.node.take()) {
             runtime.block_on(node.shutdown());
@@ -160,44 +173,24 @@ impl InMemory {
     fn new(hit: &Hit) -> InMemory {
         let node = Arc::new(hit.node(Clock::manual(site::now())));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        let (stream, theirs) = tokio::io::duplex(PIPE_BYTES);
         let serving = Arc::clone(&node);
         runtime.spawn(async move { serving.serve(Box::new(theirs)).await });
-        let client = Cell::new(Some((ours, Answer::default())));
-        let (request, expected) = (hit.request.clone(), hit.expected);
-        let case = InMemory { client, request, expected, runtime, _node: node };
-        // The first one is fetched.
-        case.run(0);
-        case.run(1);
-        let client = case.client.take().expect("a connection");
-        client.1.assert_hit();
-        case.client.set(Some(client));
-        case
+        InMemory { stream, runtime, _node: node }
     }
 }
 
-impl Case for InMemory {
-    fn run(&self, _turn: u64) -> u64 {
-        let Some((mut stream, mut answer)) = self.client.take() else { return 0 };
-        let exchange = async {
-            stream.write_all(&self.request).await.expect("a request");
+impl Connection for InMemory {
+    fn exchange(&mut self, request: &[u8], answer: &mut Answer) -> u64 {
+        let stream = &mut self.stream;
+        self.runtime.block_on(async {
+            stream.write_all(request).await.expect("a request");
             loop {
                 let read = stream.read(answer.room()).await.expect("an answer");
                 if let Some(bytes) = answer.take(read) {
                     break bytes;
                 }
             }
-        };
-        let bytes = self.runtime.block_on(exchange);
-        self.client.set(Some((stream, answer)));
-        bytes
-    }
-
-    fn expected(&self) -> u64 {
-        self.expected
-    }
-
-    fn body_bytes(&self) -> Option<u64> {
-        Some(self.expected)
+        })
     }
 }

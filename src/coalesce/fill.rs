@@ -325,7 +325,7 @@ impl Fill<'_> {
                 change::tell(changed, &mut kept.header, &answer);
                 let text = answer.playlist.filter(|_| taken.learns).zip(answer.read.first().cloned());
                 if let Some((facts, text)) = &text {
-                    self.learn_names(facts, text);
+                    self.learn_names(facts, text, &answer.response.header.headers);
                 }
                 let fill = Fill { generation: taken.generation, ..*self };
                 // Boxed: its state is large.

@@ -1,7 +1,7 @@
 //! Objects in slices: what becomes one, and how its slices are fetched.
 //!
 //! An object that is too large to be kept whole is kept as a *head*: its header, its length and its validator. Its bytes
-//! are slices, each an object of its own under a key that names version and number ([`crate::key::Key::slice`]), with a
+//! are slices, each an object of its own under a key that names version and number ([`crate::key::slice_key`]), with a
 //! flight of its own: viewers of one slice share its fetch, and viewers of others do not wait for it. The fill comes
 //! here with answers that are too large and with fetches that begin with a range; readers come here through
 //! [`SliceSource`]. What a part is, and which validators may join parts, is decided in [`crate::store::Version`].

@@ -35,7 +35,7 @@ pub(super) use token::{
     Bind, Carry, FleetAway, Replay, Session, SessionBinding, SessionScope, TokenKey, TokenPlace, TokenPolicy,
     UnknownPlace,
 };
-pub(super) use values::{Duration, KindWord, OneOrMany, Share, Size};
+pub(super) use values::{BitRate, Duration, KindWord, OneOrMany, Share, Size};
 
 /// Configuration of a forebay node.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -104,6 +104,9 @@ pub(super) struct Server {
     /// Threads that serve viewers. Default: one per core.
     #[schemars(range(min = 1, max = 1024), example = 4)]
     pub(super) threads: Option<u32>,
+    /// Keep each of these threads on a processor of its own, where there are as many threads as processors. Say false where
+    /// others want the same processors.
+    pub(super) pin_threads: bool,
     /// Whether plaintext listeners speak HTTP/2 to clients that start with its preface (RFC 9113 section 3.3).
     pub(super) h2c: bool,
     /// Send hot bodies over plaintext HTTP/1.1 from the kernel's page cache, without a copy. A body of 64KiB to 16MiB
@@ -149,6 +152,7 @@ impl Default for Server {
             admin: None,
             admin_token_file: None,
             threads: None,
+            pin_threads: true,
             h2c: false,
             zero_copy: true,
             trusted_proxies: Vec::new(),
@@ -328,7 +332,8 @@ pub(super) struct Limits {
     #[schemars(range(min = 64, max = 10_000_000))]
     pub(super) playlists: u32,
     /// Assets that playlists have named, remembered with their kind, so that they count as what they are whatever their
-    /// extension. About 60 bytes each; one beyond them takes another's place.
+    /// extension. About 60 bytes each, and of segments of sites with `cmsd` 300 more as a rule, 700 at most; one beyond them takes
+    /// another's place.
     #[schemars(range(min = 64, max = 100_000_000))]
     pub(super) named_assets: u32,
     /// Requests that are held until a playlist grows (`_HLS_msn`), of all clients; a further one is answered 503.

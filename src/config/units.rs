@@ -1,4 +1,4 @@
-//! Units in values: sizes (`64MiB`), durations (`500ms`) and shares (`20%`).
+//! Units in values: sizes (`64MiB`), durations (`500ms`), bit rates (`8Gbit/s`) and shares (`20%`).
 //!
 //! Decides how a written quantity is read, and what to write instead of one that cannot be. Ranges are the business of
 //! whoever asks.
@@ -12,6 +12,15 @@ const SIZES: [(&str, u64); 5] =
 /// Units of durations, with their milliseconds.
 const DURATIONS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// Units of bit rates, with their bits per second: decimal ones, as networks are sold.
+const BIT_RATES: [(&str, u64); 5] = [
+    ("Tbit/s", 1_000_000_000_000),
+    ("Gbit/s", 1_000_000_000),
+    ("Mbit/s", 1_000_000),
+    ("kbit/s", 1_000),
+    ("bit/s", 1),
+];
 
 /// Other ways to write a unit, in lower case, with the one to write.
 const SIZE_ALIASES: [(&str, &str); 16] = [
@@ -49,6 +58,18 @@ const DURATION_ALIASES: [(&str, &str); 12] = [
     ("days", "d"),
 ];
 
+/// As [`SIZE_ALIASES`], for bit rates.
+const BIT_RATE_ALIASES: [(&str, &str); 8] = [
+    ("tbps", "Tbit/s"),
+    ("gbps", "Gbit/s"),
+    ("mbps", "Mbit/s"),
+    ("kbps", "kbit/s"),
+    ("bps", "bit/s"),
+    ("gbit", "Gbit/s"),
+    ("mbit", "Mbit/s"),
+    ("kbit", "kbit/s"),
+];
+
 /// A quantity that cannot be read: why, and what to write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}; {remedy}")]
@@ -74,6 +95,15 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
 pub fn duration(text: &str) -> Result<Duration, UnitError> {
     quantity(text, "duration", "10s", "ms, s, m, h or d", &DURATIONS, &DURATION_ALIASES)
         .map(Duration::from_millis)
+}
+
+/// Reads a bit rate in bits per second: a whole number and one of `bit/s`, `kbit/s`, `Mbit/s`, `Gbit/s`, `Tbit/s`.
+///
+/// # Errors
+/// When there is no number, no unit, another unit (such as `Gbps`), or more than 2^64 - 1 bits per second.
+pub fn bit_rate(text: &str) -> Result<u64, UnitError> {
+    let known = "bit/s, kbit/s, Mbit/s, Gbit/s or Tbit/s";
+    quantity(text, "bit rate", "8Gbit/s", known, &BIT_RATES, &BIT_RATE_ALIASES)
 }
 
 /// Reads a share: a whole number of percent, from `0%` to `100%`.
@@ -150,6 +180,30 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn bit_rates_are_decimal() {
+        for (text, bits) in [
+            ("8Gbit/s", 8_000_000_000),
+            ("1kbit/s", 1_000),
+            ("25bit/s", 25),
+            ("2Tbit/s", 2_000_000_000_000),
+            ("300Mbit/s", 300_000_000),
+        ] {
+            assert_eq!(bit_rate(text), Ok(bits), "{text}");
+        }
+        for (text, remedy) in [
+            ("8Gbps", "write \"8Gbit/s\""),
+            ("8gbit/s", "write \"8Gbit/s\""),
+            ("8 mbps", "write \"8Mbit/s\""),
+            ("99999999999Tbit/s", "write a smaller number"),
+        ] {
+            assert_eq!(bit_rate(text).unwrap_err().remedy, remedy, "{text}");
+        }
+        for text in ["", "8", "1.5Gbit/s", "8GB", "-1Gbit/s"] {
+            assert!(bit_rate(text).unwrap_err().remedy.contains("such as \"8Gbit/s\""), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_in_binary_units() {

@@ -6,6 +6,8 @@
 //! nothing of the whole.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use pingora::http::ResponseHeader;
@@ -13,6 +15,8 @@ use sfv::{Dictionary, List, Parser};
 
 use super::fields;
 use crate::asset::Kind;
+use crate::hls::ByteRange;
+use crate::playlists::media::Told;
 
 /// `CMSD-Static`.
 pub const STATIC: HeaderName = HeaderName::from_static("cmsd-static");
@@ -21,8 +25,12 @@ pub const STATIC: HeaderName = HeaderName::from_static("cmsd-static");
 pub const DYNAMIC: HeaderName = HeaderName::from_static("cmsd-dynamic");
 
 /// What the node knows of an object.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
+    /// `br`: encoded bitrate, on the average of its duration, in kbit/s.
+    pub bitrate: Option<u64>,
+    /// What playlists say of it: `d`, how long it plays, in ms; `nor` and `nrr`, what a player asks for next.
+    pub media: Option<Arc<Told>>,
     /// `ot`: object type.
     pub object_type: Option<&'static str>,
     /// `sf`: streaming format.
@@ -34,6 +42,8 @@ pub struct About {
 /// What the node says of its own part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hop {
+    /// `du`: whether the node has more to do than it should.
+    pub duress: bool,
     /// `etp`: estimated throughput towards the client, in kbit/s.
     pub throughput: Option<u64>,
     /// `rtt`: round-trip time to the client, in ms.
@@ -81,9 +91,30 @@ fn media_type(path: &str, header: &ResponseHeader) -> Option<&'static str> {
 
 /// Adds to `CMSD-Static` what the origin did not say.
 pub fn describe(header: &mut ResponseHeader, about: &About) {
-    let known = [("ot", about.object_type), ("sf", about.format), ("st", about.stream_type)];
-    let known = known.into_iter().filter_map(|(key, value)| Some((key, value?.to_owned())));
-    add_static(header, known.chain([("v", "1".to_owned())]));
+    let words = [("ot", about.object_type), ("sf", about.format), ("st", about.stream_type)];
+    let words = words.into_iter().filter_map(|(key, value)| Some((key, value?.to_owned())));
+    let media = about.media.as_deref();
+    let duration = media.and_then(|media| media.duration).map(|duration| duration.as_millis().to_string());
+    let bitrate = about.bitrate.filter(|bitrate| *bitrate <= INTEGER_MAX).map(|bitrate| bitrate.to_string());
+    let next = media.and_then(|media| media.next.as_ref());
+    let path = next.and_then(|next| next.path.as_ref()).map(|path| format!("\"{path}\""));
+    let range = next.and_then(|next| next.range).map(|range| format!("\"{}\"", positions(range)));
+    let media = [("d", duration), ("br", bitrate), ("nor", path), ("nrr", range)];
+    let media = media.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    add_static(header, words.chain(media).chain([("v", "1".to_owned())]));
+}
+
+/// A sub-range as `nrr` writes it, which is as `Range` does.
+fn positions(range: ByteRange) -> String {
+    let last = range.len.and_then(|len| range.start.checked_add(len)?.checked_sub(1));
+    last.map_or_else(|| format!("{}-", range.start), |last| format!("{}-{last}", range.start))
+}
+
+/// The bitrate, in kbit/s and rounded, of so many bytes that play for so long. None: they play for no time.
+pub fn bitrate(bytes: u64, duration: Duration) -> Option<u64> {
+    let milliseconds = duration.as_millis();
+    let bits = u128::from(bytes) * 8;
+    u64::try_from((bits + milliseconds / 2).checked_div(milliseconds)?).ok()
 }
 
 /// Adds `ht`, how long a blocking reload was held, in ms, to `CMSD-Static`, unless the origin said it.
@@ -116,6 +147,9 @@ pub fn append_hop(header: &mut ResponseHeader, node: &str, hop: &Hop, passes: bo
     let figures = [("etp", hop.throughput), ("rtt", hop.round_trip), ("rd", hop.delay)];
     for (key, value) in figures.into_iter().filter_map(|(key, value)| Some((key, value?))) {
         let _ = write!(text, ";{key}={}", value.min(INTEGER_MAX));
+    }
+    if hop.duress {
+        text.push_str(";du");
     }
     text.push_str(if hop.hit { ";com.forebay-hit" } else { ";com.forebay-hit=?0" });
     set(header, DYNAMIC, &text);

@@ -15,28 +15,32 @@ use super::fields;
 use crate::asset::Kind;
 use crate::cache::{CONTENT_DIGESTS, REPRESENTATION_DIGESTS};
 use crate::hls::delta::delta;
-use crate::store::object::charge;
+use crate::hls::{self, Reload};
+use crate::store::object::{Delta, charge};
 use crate::store::{Body, Object, Store};
 
 /// What the entity tag of a full playlist gets for that of its update: the bytes differ.
 const TAG: &str = "delta";
 
 /// The delta update of an object, made by whoever asks first. None: it goes in full, because it is no live playlist that
-/// is kept and here, says nothing that could be left out, has been encoded by its origin, or finds no room for an update.
-pub fn select(store: &Store, object: &Arc<Object>) -> Option<Arc<Object>> {
+/// is kept and here, says nothing that could be left out, has been encoded by its origin, finds no room for an update, or does
+/// not go as far as `reload` asks: a client that asks for more than there is may have the segments of another stream.
+pub fn select(store: &Store, object: &Object, reload: Option<Reload>) -> Option<Arc<Object>> {
     if !object.body.is_complete() {
         return None;
     }
-    object.delta.get_or_init(|| make(store, object).map(Arc::new)).clone()
+    let made = object.delta.get_or_init(|| make(store, object)).as_ref()?;
+    reload.is_none_or(|reload| made.of.holds(reload)).then(|| Arc::clone(&made.object))
 }
 
-fn make(store: &Store, object: &Object) -> Option<Object> {
+fn make(store: &Store, object: &Object) -> Option<Box<Delta>> {
     let is_text = object.kind == Kind::MediaPlaylist
         && object.status() == StatusCode::OK
         && !object.header.headers.contains_key(CONTENT_ENCODING);
     let body = object.body.as_whole().filter(|body| is_text && body.is_kept())?;
     let text = body.chunks()?.concat();
     let update = delta(std::str::from_utf8(&text).ok()?)?;
+    let of = hls::read::read(&text).ok()?;
     let mut header = object.header.clone();
     // Digests are of the full text, and its date would call the update the same.
     for name in CONTENT_DIGESTS.iter().chain(&REPRESENTATION_DIGESTS).chain(&[LAST_MODIFIED]) {
@@ -53,7 +57,8 @@ fn make(store: &Store, object: &Object) -> Option<Object> {
     body.finish();
     let made = Object::new(object.key.clone(), object.kind, header, object.lifetime, body.into());
     let provenance = object.provenance.clone();
-    Some(Object { shared: object.shared, provenance, purged_at: object.purged_at, ..made })
+    let made = Object { shared: object.shared, provenance, purged_at: object.purged_at, ..made };
+    Some(Box::new(Delta { of, object: Arc::new(made) }))
 }
 
 #[cfg(test)]

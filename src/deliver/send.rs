@@ -16,10 +16,11 @@ use pingora::{Error, ErrorType, Result};
 use super::encode::Selected;
 use super::multipart::Multipart;
 use super::plan::Plan;
+use crate::steering::egress::Egress;
 use crate::store::body::CHUNK_BYTES;
 use crate::store::{BodyError, ContentReader, Object};
 
-/// Sends what was selected of an object, by its plan.
+/// Sends what was selected of an object, by its plan. Its bytes are counted in `egress`, if anybody asks for them.
 ///
 /// # Errors
 /// When the client or the body breaks off; bytes may have been sent.
@@ -29,6 +30,7 @@ pub async fn object(
     selected: &Selected,
     plan: &Plan,
     mut header: ResponseHeader,
+    egress: Option<&Egress>,
 ) -> Result<()> {
     let request = session.req_header();
     let headless = request.method == Method::HEAD
@@ -50,6 +52,7 @@ pub async fn object(
     if let Some(rewritten) = &selected.rewritten {
         let text = rewritten.gather(object).map_err(broken)?;
         session.write_response_header(Box::new(header)).await?;
+        egress.into_iter().for_each(|egress| egress.add(text.len()));
         return whole_text(session, text).await;
     }
     let mut reader = selected.content(object).reader();
@@ -62,6 +65,7 @@ pub async fn object(
         reader.count_plain();
     }
     session.write_response_header(Box::new(header)).await?;
+    let mut reader = Counting { reader, egress };
     match plan {
         Plan::Parts(multipart) => parts(session, &mut reader, multipart).await,
         _ => body(session, &mut reader, Then::End).await,
@@ -77,10 +81,10 @@ async fn whole_text(session: &mut ServerSession, mut text: Bytes) -> Result<()> 
 }
 
 /// Sends several parts of a body.
-async fn parts(session: &mut ServerSession, reader: &mut ContentReader, multipart: &Multipart) -> Result<()> {
+async fn parts(session: &mut ServerSession, reader: &mut Counting<'_>, multipart: &Multipart) -> Result<()> {
     for (place, part) in multipart.parts().iter().enumerate() {
         session.write_response_body(multipart.head(place), false).await?;
-        reader.seek(part.start, Some(part.end));
+        reader.reader.seek(part.start, Some(part.end));
         body(session, reader, Then::More).await?;
     }
     session.write_response_body(multipart.tail(), true).await
@@ -119,6 +123,32 @@ pub async fn text(session: &mut ServerSession, header: ResponseHeader, body: Byt
     session.write_response_body(body, true).await
 }
 
+/// A reader of what is sent, which is counted.
+struct Counting<'e> {
+    reader: ContentReader,
+    egress: Option<&'e Egress>,
+}
+
+impl Counting<'_> {
+    fn try_next(&mut self) -> Result<Option<Option<Bytes>>, BodyError> {
+        let next = self.reader.try_next()?;
+        self.count(next.as_ref().and_then(Option::as_ref));
+        Ok(next)
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        let next = self.reader.next().await?;
+        self.count(next.as_ref());
+        Ok(next)
+    }
+
+    fn count(&self, next: Option<&Bytes>) {
+        if let Some((egress, data)) = self.egress.zip(next) {
+            egress.add(data.len());
+        }
+    }
+}
+
 /// What follows on what a reader gives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
@@ -129,7 +159,7 @@ enum Then {
 }
 
 /// Sends what a reader gives; the last chunk carries the end of the answer where it is known to be the last.
-async fn body(session: &mut ServerSession, reader: &mut ContentReader, then: Then) -> Result<()> {
+async fn body(session: &mut ServerSession, reader: &mut Counting<'_>, then: Then) -> Result<()> {
     let mut next = match reader.try_next().map_err(broken)? {
         Some(first) => first,
         None => {

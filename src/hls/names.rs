@@ -8,8 +8,10 @@
 //! known: a sub-range whose offset follows from segments that a delta update leaves out.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::attributes::value;
+use super::read::seconds;
 use super::uris::{self, Line, Place, Stands};
 use super::variables::{Around, Variables};
 use crate::asset::Kind;
@@ -28,6 +30,8 @@ pub struct Named<'t> {
     pub msn: Option<u64>,
     /// Of a part and the hint of one: its place in the segment, from 0.
     pub part: Option<u64>,
+    /// Of a segment or part that is there: how long it plays, in seconds as the playlist writes them (`EXTINF`, `DURATION`).
+    pub seconds: Option<&'t str>,
     /// Whether it is only announced (`EXT-X-PRELOAD-HINT`, section 4.4.5.3).
     pub hint: bool,
     /// Whether it is missing (`EXT-X-GAP`, `GAP=YES`): no one is to ask for it.
@@ -78,8 +82,9 @@ struct Reader<'t> {
     msn: u64,
     /// Parts of it so far.
     parts: u64,
-    /// `EXT-X-BYTERANGE` and `EXT-X-GAP` of it.
+    /// `EXT-X-BYTERANGE`, `EXTINF` and `EXT-X-GAP` of it.
     range: Option<Written>,
+    seconds: Option<&'t str>,
     gap: bool,
     /// Where the sub-range of the latest segment, or part, ended, and of which resource.
     segment_end: Option<(Cow<'t, str>, u64)>,
@@ -88,6 +93,18 @@ struct Reader<'t> {
     skipped: bool,
     multivariant: bool,
     images: bool,
+}
+
+impl<'t> Named<'t> {
+    /// Of this kind, whole, there, and with no place in the stream.
+    fn plain(kind: Kind, uri: Cow<'t, str>) -> Named<'t> {
+        Named { kind, uri, range: None, msn: None, part: None, seconds: None, hint: false, gap: false }
+    }
+
+    /// How long it plays: from a millisecond to an hour; anything else counts as not said.
+    pub fn duration(&self) -> Option<Duration> {
+        seconds(self.seconds?.parse().ok()?)
+    }
 }
 
 impl<'t> Reader<'t> {
@@ -100,6 +117,7 @@ impl<'t> Reader<'t> {
                 self.skipped = true;
             }
             "EXT-X-BYTERANGE" => self.range = Written::of(&variables.resolve(list)),
+            "EXTINF" => self.seconds = list.split(',').next().map(str::trim_ascii),
             "EXT-X-GAP" => self.gap = true,
             "EXT-X-STREAM-INF" => self.multivariant = true,
             "EXT-X-IMAGES-ONLY" => self.images = true,
@@ -109,8 +127,7 @@ impl<'t> Reader<'t> {
 
     fn uri(&mut self, place: Place<'t>, variables: &Variables<'t>) -> Option<Named<'t>> {
         let uri = place.says;
-        let plain =
-            |kind, uri| Named { kind, uri, range: None, msn: None, part: None, hint: false, gap: false };
+        let plain = Named::plain;
         match place.stands {
             Stands::Variant => Some(plain(Kind::MediaPlaylist, uri)),
             Stands::Segment => self.segment(uri),
@@ -147,7 +164,7 @@ impl<'t> Reader<'t> {
         let msn = self.msn;
         self.msn = msn.saturating_add(1);
         self.parts = 0;
-        let (range, gap) = (self.range.take(), std::mem::take(&mut self.gap));
+        let (range, seconds, gap) = (self.range.take(), self.seconds.take(), std::mem::take(&mut self.gap));
         if self.multivariant {
             return None;
         }
@@ -157,7 +174,7 @@ impl<'t> Reader<'t> {
         // What follows a sub-range of unknown offset is as unknown.
         self.skipped = unknown;
         let kind = if self.images { Kind::Image } else { Kind::Segment };
-        let named = Named { kind, uri, range, msn: Some(msn), part: None, hint: false, gap };
+        let named = Named { range, msn: Some(msn), seconds, gap, ..Named::plain(kind, uri) };
         (!unknown).then_some(named)
     }
 
@@ -166,8 +183,9 @@ impl<'t> Reader<'t> {
         self.parts = part.saturating_add(1);
         let range = written(list, variables).map(|range| range.after(self.part_end.as_ref(), &uri));
         self.part_end = end_of(range, &uri);
-        let gap = value(list, "GAP") == Some("YES");
-        Some(Named { kind: Kind::Part, uri, range, msn: Some(self.msn), part: Some(part), hint: false, gap })
+        let (seconds, gap) = (value(list, "DURATION"), value(list, "GAP") == Some("YES"));
+        let (msn, part) = (Some(self.msn), Some(part));
+        Some(Named { range, msn, part, seconds, gap, ..Named::plain(Kind::Part, uri) })
     }
 }
 

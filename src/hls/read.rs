@@ -223,7 +223,7 @@ fn bit_of(hash: u64) -> u64 {
 }
 
 /// A duration from a millisecond to an hour; anything else counts as not said.
-fn seconds(written: f64) -> Option<Duration> {
+pub(super) fn seconds(written: f64) -> Option<Duration> {
     let duration = Duration::try_from_secs_f64(written).ok()?;
     (Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&duration).then_some(duration)
 }

@@ -63,7 +63,7 @@ pub enum Stands<'t> {
 pub(super) enum Line<'t> {
     /// A URI, of a line or of a tag.
     Uri(Place<'t>),
-    /// An `EXT-X-` tag, before its own URIs: its name, and what follows the colon.
+    /// `EXTINF` or an `EXT-X-` tag, before its own URIs: its name, and what follows the colon.
     Tag(&'t str, &'t str),
 }
 
@@ -120,7 +120,10 @@ impl<'t> Reader<'t> {
             return found(Line::Uri(place), &self.variables);
         }
         let Some((name, list)) = tag(line) else {
-            self.after_variant &= !bare.starts_with("#EXTINF:");
+            if let Some(says) = bare.strip_prefix("#EXTINF:") {
+                self.after_variant = false;
+                found(Line::Tag("EXTINF", says), &self.variables);
+            }
             return;
         };
         match name {

@@ -11,9 +11,12 @@
 //! - Of a query, empty parameters are dropped; without any other, there is no query.
 //! - `_HLS_msn` and `_HLS_part` (RFC 8216bis section 6.2.5) are numbers: without leading zeros.
 //!
+//! What is in no key and goes to no origin, a token in the query, may keep its own spelling ([`query_leaving`]).
+//!
 //! A target in normal form, which is the usual case, is recognised by one scan and copied nowhere.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Parameters that are numbers.
 const NUMBERS: [&str; 2] = ["_HLS_msn=", "_HLS_part="];
@@ -31,7 +34,8 @@ pub fn path(sent: &str, merge_slashes: bool) -> Result<Cow<'_, str>, NotATarget>
     if is_normal_path(sent.as_bytes(), merge_slashes) {
         return Ok(Cow::Borrowed(sent));
     }
-    let plain = respell(sent.as_bytes())?;
+    let mut plain = String::with_capacity(sent.len() + 16);
+    respell(sent.as_bytes(), &mut plain)?;
     Ok(Cow::Owned(without_dots(&plain, merge_slashes)))
 }
 
@@ -40,45 +44,57 @@ pub fn path(sent: &str, merge_slashes: bool) -> Result<Cow<'_, str>, NotATarget>
 /// # Errors
 /// [`NotATarget`].
 pub fn query(sent: &str) -> Result<Option<Cow<'_, str>>, NotATarget> {
-    if sent.is_empty() {
-        return Ok(None);
-    }
-    if is_normal_query(sent.as_bytes()) {
-        return Ok(Some(without_leading_zeros(Cow::Borrowed(sent))));
-    }
-    let plain = respell(sent.as_bytes())?;
-    let mut kept = String::with_capacity(plain.len());
-    for parameter in plain.split('&').filter(|parameter| !parameter.is_empty()) {
-        if !kept.is_empty() {
-            kept.push('&');
+    query_leaving(sent, |_| false)
+}
+
+/// The same, but that parameters which `is_left` picks keep their encodings as they were sent, as long as they could stand so
+/// in a target and their names are in normal form. They are to be dropped from whatever the query is used for.
+///
+/// # Errors
+/// As [`query`].
+pub fn query_leaving(sent: &str, is_left: impl Fn(&str) -> bool) -> Result<Option<Cow<'_, str>>, NotATarget> {
+    // From the first parameter that changes on: all that come before it are as they were sent.
+    let mut changed: Option<String> = None;
+    let mut from = 0;
+    while let Some(rest) = sent.get(from..) {
+        let spelling = Spelling::of(rest.as_bytes());
+        let parameter = rest.get(..spelling.len).unwrap_or_default();
+        let stays = !parameter.is_empty()
+            && ((spelling.is_normal && leading_zeros(parameter).is_none())
+                || (spelling.may_be_left && is_left(parameter)));
+        if !stays || changed.is_some() {
+            let kept = changed.get_or_insert_with(|| {
+                let mut kept = String::with_capacity(sent.len() + 16);
+                kept.push_str(sent.get(..from.saturating_sub(1)).unwrap_or_default());
+                kept
+            });
+            if !kept.is_empty() && !parameter.is_empty() {
+                kept.push('&');
+            }
+            let begin = kept.len();
+            if stays {
+                kept.push_str(parameter);
+            } else {
+                respell(parameter.as_bytes(), kept)?;
+                if let Some(zeros) = kept.get(begin..).and_then(leading_zeros) {
+                    kept.replace_range(begin + zeros.start..begin + zeros.end, "");
+                }
+            }
         }
-        kept.push_str(parameter);
+        from += spelling.len + 1;
     }
-    Ok((!kept.is_empty()).then(|| without_leading_zeros(Cow::Owned(kept))))
+    let plain = changed.map_or(Cow::Borrowed(sent), Cow::Owned);
+    Ok((!plain.is_empty()).then_some(plain))
 }
 
-/// The same query with its numbers in their one spelling.
-fn without_leading_zeros(query: Cow<'_, str>) -> Cow<'_, str> {
-    if !NUMBERS.iter().any(|name| query.contains(name)) {
-        return query;
-    }
-    let respelled = |parameter: &str| NUMBERS.iter().find_map(|name| respelled_number(parameter, name));
-    if !query.split('&').any(|parameter| respelled(parameter).is_some()) {
-        return query;
-    }
-    let parameters = query.split('&').map(|sent| respelled(sent).map_or(Cow::Borrowed(sent), Cow::Owned));
-    Cow::Owned(parameters.collect::<Vec<_>>().join("&"))
-}
-
-/// A parameter of this name (with its `=`) whose number has leading zeros, without them.
-fn respelled_number(parameter: &str, name: &str) -> Option<String> {
-    let digits = parameter.strip_prefix(name)?;
-    let spelled_otherwise = digits.len() > 1 && digits.starts_with('0');
-    if !spelled_otherwise || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let plain = digits.trim_start_matches('0');
-    Some(format!("{name}{}", if plain.is_empty() { "0" } else { plain }))
+/// The leading zeros of a parameter that is a number.
+fn leading_zeros(parameter: &str) -> Option<Range<usize>> {
+    NUMBERS.iter().find_map(|name| {
+        let digits = parameter.strip_prefix(name)?;
+        let kept = digits.trim_start_matches('0').len().max(1);
+        let is_spelled_otherwise = kept < digits.len() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_spelled_otherwise.then(|| name.len()..parameter.len() - kept)
+    })
 }
 
 /// The text of a target; bytes that are no UTF-8 are encoded, as they would be in its normal form.
@@ -100,13 +116,42 @@ pub fn text(sent: &[u8]) -> Cow<'_, str> {
 }
 
 /// RFC 3986 section 2.3.
-pub(super) fn is_unreserved(byte: u8) -> bool {
+pub(super) const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Whether a byte other than `%` may stand in a path or query as it is.
+/// Whether a byte other than `%` may stand in a path or query as it is: looked up, for it is asked of each byte of a target.
+const STAYS: [bool; 256] = {
+    let mut stays = [false; 256];
+    let mut byte = 0;
+    while byte < stays.len() {
+        let others = matches!(
+            byte as u8,
+            b'!' | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b':'
+                | b'@'
+                | b'/'
+                | b'?'
+                | b'['
+                | b']'
+        );
+        stays[byte] = others || is_unreserved(byte as u8);
+        byte += 1;
+    }
+    stays
+};
+
 fn stays(byte: u8) -> bool {
-    is_unreserved(byte) || b"!$&'()*+,;=:@/?[]".contains(&byte)
+    STAYS[usize::from(byte)]
 }
 
 fn is_control(byte: u8) -> bool {
@@ -116,8 +161,17 @@ fn is_control(byte: u8) -> bool {
 /// The byte that the two digits after a `%` stand for.
 fn decoded(digits: Option<&[u8]>) -> Option<u8> {
     let [high, low] = digits? else { return None };
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     Some(digit(*high)? << 4 | digit(*low)?)
+}
+
+/// The number that a hexadecimal digit stands for.
+fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
 }
 
 /// Whether the encoding that begins at `at` is there, in upper case, and needed.
@@ -154,30 +208,50 @@ fn is_normal_path(path: &[u8], merge_slashes: bool) -> bool {
     path.first() == Some(&b'/') && !is_dots(path.get(segment..))
 }
 
-fn is_normal_query(query: &[u8]) -> bool {
-    // Before the first parameter stands as good as an `&`.
-    let mut before = b'&';
-    for (at, &byte) in query.iter().enumerate() {
-        let normal = match byte {
-            b'&' => before != b'&',
-            b'%' => is_normal_encoding(query, at),
-            _ => stays(byte),
-        };
-        if !normal {
-            return false;
+/// How a parameter is spelled.
+struct Spelling {
+    /// Its bytes.
+    len: usize,
+    /// Whether every character of it has its one spelling.
+    is_normal: bool,
+    /// Whether its name has that, and all of it is a part of a target whatever its encodings are.
+    may_be_left: bool,
+}
+
+impl Spelling {
+    /// That of the first parameter of a query.
+    fn of(query: &[u8]) -> Spelling {
+        let mut spelling = Spelling { len: query.len(), is_normal: true, may_be_left: true };
+        let (mut at, mut in_name) = (0, true);
+        while let Some(&byte) = query.get(at) {
+            at += 1;
+            match byte {
+                b'&' => {
+                    spelling.len = at - 1;
+                    break;
+                }
+                b'%' => {
+                    let is_sound = decoded(query.get(at..at + 2)).is_some_and(|byte| !is_control(byte));
+                    spelling.is_normal &= is_sound && is_normal_encoding(query, at - 1);
+                    spelling.may_be_left &= is_sound && !in_name;
+                }
+                byte => {
+                    in_name &= byte != b'=';
+                    spelling.is_normal &= stays(byte);
+                    spelling.may_be_left &= stays(byte);
+                }
+            }
         }
-        before = byte;
+        spelling
     }
-    before != b'&'
 }
 
 fn is_dots(segment: Option<&[u8]>) -> bool {
     matches!(segment, Some(b"." | b".."))
 }
 
-/// The same text with every character in its one spelling.
-fn respell(text: &[u8]) -> Result<String, NotATarget> {
-    let mut plain = String::with_capacity(text.len() + 16);
+/// Appends the same text with every character in its one spelling.
+fn respell(text: &[u8], plain: &mut String) -> Result<(), NotATarget> {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         let byte = if byte == b'%' {
@@ -204,7 +278,7 @@ fn respell(text: &[u8]) -> Result<String, NotATarget> {
             plain.push_str(percent_encoding::percent_encode_byte(byte));
         }
     }
-    Ok(plain)
+    Ok(())
 }
 
 /// RFC 3986 section 5.2.4, with duplicate slashes merged before.

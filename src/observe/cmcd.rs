@@ -1,17 +1,24 @@
-//! Common Media Client Data, version 1 (CTA-5004): what a player says about itself, read for the log and the viewer count.
+//! Common Media Client Data, versions 1 and 2 (CTA-5004, CTA-5004-B): what a player says about itself, read for the log, the
+//! viewer count and whoever fetches ahead.
 //!
 //! Decides which keys are kept and what a well-formed value is; a key it does not know or a value out of form is skipped
-//! and never an error, since players send all sorts. Works on the decoded value of the `CMCD` query parameter or on the
-//! CMCD headers joined by commas. Borrows from its input.
+//! and never an error, since players send all sorts. Where the two versions differ, either form is taken, whatever `v` says: a
+//! number is an inner list of them in version 2, each with the types of object that it is of, as in `br=(3000;v 128;a)`.
+//! Works on the decoded value of the `CMCD` query parameter or on the CMCD headers joined by commas.
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use sfv::{BareItem, Item, List, ListEntry, Parser};
 
 /// Bytes of CMCD that are read; what is longer is cut after the last complete pair.
 pub const CMCD_BYTES_MAX: usize = 2048;
 /// Bytes of a session id (CTA-5004: 64 characters); a longer one is not one.
 pub const SESSION_ID_BYTES_MAX: usize = 64;
+/// Types of object (`ot`): manifest, audio, video, both, init segment, caption, timed text, key, other.
+const OBJECT_TYPES: [&str; 9] = ["m", "a", "v", "av", "i", "c", "tt", "k", "o"];
+/// Members of an inner list that are looked at: more than one for each type of object says nothing.
+const MEMBERS_MAX: usize = 16;
 
 /// The keys that are kept, in the form the access log shows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -22,25 +29,41 @@ pub struct Cmcd<'a> {
     /// `ot`: the object's type, one of m, a, v, av, i, c, tt, k, o.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ot: Option<&'static str>,
-    /// `br`: encoded bitrate, in kbit/s.
+    /// `br`: encoded bitrate, in kbit/s; of several the one of this type of object, else the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub br: Option<u64>,
-    /// `bl`: buffer length, in ms.
+    /// `br` by type of object, where it has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub br_by: Option<ByType>,
+    /// `bl`: buffer length, in ms; of several as `br`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bl: Option<u64>,
-    /// `mtp`: measured throughput, in kbit/s.
+    /// `bl` by type of object, where it has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bl_by: Option<ByType>,
+    /// `mtp`: measured throughput, in kbit/s; of several as `br`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtp: Option<u64>,
+    /// `mtp` by type of object, where it has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtp_by: Option<ByType>,
     /// `bs`: the buffer ran empty since the last request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bs: Option<bool>,
     /// `su`: the object is needed urgently: start, seek, or after an empty buffer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub su: Option<bool>,
-    /// `nor`: path of the next object, as sent.
+    /// `nor`: path of the next object, as sent; of several the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nor: Option<Cow<'a, str>>,
+    /// `v`: the version of CMCD; absent in version 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub v: Option<u64>,
 }
+
+/// A number for each of some types of object, in the order of `OBJECT_TYPES`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByType([Option<u64>; OBJECT_TYPES.len()]);
 
 /// Next objects that one request may announce (CTA-5004-A names several); further ones are left out.
 const NEXT_MAX: usize = 2;
@@ -61,11 +84,9 @@ impl<'a> Cmcd<'a> {
         let mut rest = bounded(raw);
         while let Some((key, value, after)) = next_pair(rest) {
             match (key, value) {
-                ("nor", Value::List(list)) if objects.is_empty() => {
-                    objects.extend(listed(list).take(NEXT_MAX))
-                }
                 ("nor", _) if objects.is_empty() => {
-                    objects.extend(value.string().map(|path| NextObject { path: Some(path), range: None }));
+                    let next = value.strings().map(|(path, range)| NextObject { path: Some(path), range });
+                    objects.extend(next.take(NEXT_MAX));
                 }
                 ("nrr", _) if range.is_none() => range = value.string(),
                 _ => {}
@@ -87,6 +108,17 @@ impl<'a> Cmcd<'a> {
         while let Some((key, value, after)) = next_pair(rest) {
             cmcd.take(key, value);
             rest = after;
+        }
+        // What the object is may stand behind its numbers.
+        let place = cmcd.ot.and_then(type_place);
+        for (number, by) in [
+            (&mut cmcd.br, &mut cmcd.br_by),
+            (&mut cmcd.bl, &mut cmcd.bl_by),
+            (&mut cmcd.mtp, &mut cmcd.mtp_by),
+        ] {
+            let Some(ByType(numbers)) = *by else { continue };
+            *number = place.and_then(|place| numbers[place]).or(*number);
+            *by = by.filter(|_| numbers.iter().flatten().count() > 1);
         }
         cmcd
     }
@@ -132,12 +164,13 @@ impl<'a> Cmcd<'a> {
         match key {
             "sid" if self.sid.is_none() => self.sid = session_id(value),
             "ot" if self.ot.is_none() => self.ot = value.token().and_then(object_type),
-            "br" if self.br.is_none() => self.br = value.number(),
-            "bl" if self.bl.is_none() => self.bl = value.number(),
-            "mtp" if self.mtp.is_none() => self.mtp = value.number(),
+            "br" if self.br.is_none() => (self.br, self.br_by) = value.numbers(),
+            "bl" if self.bl.is_none() => (self.bl, self.bl_by) = value.numbers(),
+            "mtp" if self.mtp.is_none() => (self.mtp, self.mtp_by) = value.numbers(),
             "bs" if self.bs.is_none() => self.bs = value.boolean(),
             "su" if self.su.is_none() => self.su = value.boolean(),
-            "nor" if self.nor.is_none() => self.nor = value.string(),
+            "nor" if self.nor.is_none() => self.nor = value.strings().next().map(|(path, _)| path),
+            "v" if self.v.is_none() => self.v = value.number(),
             _ => {}
         }
     }
@@ -152,7 +185,7 @@ enum Value<'a> {
     Token(&'a str),
     /// The inside of a quoted string, escapes not yet undone.
     Quoted(&'a str),
-    /// The inside of an inner list (RFC 8941 section 3.1.1).
+    /// An inner list (RFC 9651 section 3.1.1), with its parentheses and parameters.
     List(&'a str),
     /// Neither.
     Malformed,
@@ -167,10 +200,27 @@ impl<'a> Value<'a> {
         self.token()?.parse().ok()
     }
 
+    /// A number, or the first of a list; and those of the list that say what they are of.
+    fn numbers(self) -> (Option<u64>, Option<ByType>) {
+        let Value::List(list) = self else { return (self.number(), None) };
+        let (mut first, mut by) = (None, ByType::default());
+        for Item { bare_item, params } in members(list) {
+            let BareItem::Integer(number) = bare_item else { continue };
+            let Ok(number) = u64::try_from(number) else { continue };
+            first.get_or_insert(number);
+            for (place, name) in OBJECT_TYPES.iter().enumerate() {
+                if params.get(*name) == Some(&BareItem::Boolean(true)) {
+                    by.0[place].get_or_insert(number);
+                }
+            }
+        }
+        (first, first.map(|_| by))
+    }
+
     fn boolean(self) -> Option<bool> {
         match self {
-            Value::None | Value::Token("true") => Some(true),
-            Value::Token("false") => Some(false),
+            Value::None | Value::Token("true" | "?1") => Some(true),
+            Value::Token("false" | "?0") => Some(false),
             _ => None,
         }
     }
@@ -182,6 +232,42 @@ impl<'a> Value<'a> {
             _ => None,
         }
     }
+
+    /// A string, or those of a list with their ranges (`;r="0-99"`).
+    fn strings(self) -> impl Iterator<Item = (Cow<'a, str>, Option<Cow<'a, str>>)> {
+        let text = |item: BareItem| match item {
+            BareItem::String(text) => Some(Cow::Owned(String::from(text))),
+            _ => None,
+        };
+        let list = if let Value::List(list) = self { list } else { "" };
+        let of_list = members(list).filter_map(move |Item { bare_item, mut params }| {
+            Some((text(bare_item)?, params.swap_remove("r").and_then(text)))
+        });
+        self.string().map(|path| (path, None)).into_iter().chain(of_list)
+    }
+}
+
+/// The first members of an inner list; none of one that is out of form.
+fn members(list: &str) -> impl Iterator<Item = Item> + use<> {
+    let mut list = Parser::new(list).parse::<List>().unwrap_or_default();
+    let members = match list.pop() {
+        Some(ListEntry::InnerList(inner)) => inner.items,
+        _ => Vec::new(),
+    };
+    members.into_iter().take(MEMBERS_MAX)
+}
+
+impl ByType {
+    /// The types of object that have a number, and that.
+    fn entries(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        OBJECT_TYPES.iter().zip(self.0).filter_map(|(name, number)| Some((*name, number?)))
+    }
+}
+
+impl Serialize for ByType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.entries())
+    }
 }
 
 fn session_id(value: Value<'_>) -> Option<Cow<'_, str>> {
@@ -189,7 +275,11 @@ fn session_id(value: Value<'_>) -> Option<Cow<'_, str>> {
 }
 
 fn object_type(token: &str) -> Option<&'static str> {
-    ["m", "a", "v", "av", "i", "c", "tt", "k", "o"].into_iter().find(|known| *known == token)
+    OBJECT_TYPES.into_iter().find(|known| *known == token)
+}
+
+fn type_place(object_type: &str) -> Option<usize> {
+    OBJECT_TYPES.iter().position(|known| *known == object_type)
 }
 
 /// At most [`CMCD_BYTES_MAX`] bytes of `raw`, without the pair that was cut.
@@ -212,11 +302,11 @@ fn next_pair(text: &str) -> Option<(&str, Value<'_>, &str)> {
     let Some(rest) = rest.strip_prefix('=') else {
         return Some((key, Value::None, rest));
     };
-    if let Some(inside) = rest.strip_prefix('(') {
-        return match outside_quotes(inside, b')') {
-            Some(end) => Some((key, Value::List(&inside[..end]), &inside[end + 1..])),
-            None => Some((key, Value::Malformed, "")),
-        };
+    if rest.starts_with('(') {
+        let Some(end) = outside_quotes(rest, b')') else { return Some((key, Value::Malformed, "")) };
+        // Parameters of the list are part of it.
+        let end = end + outside_quotes(&rest[end..], b',').unwrap_or(rest.len() - end);
+        return Some((key, Value::List(&rest[..end]), &rest[end..]));
     }
     let Some(inside) = rest.strip_prefix('"') else {
         let end = rest.find(',').unwrap_or(rest.len());
@@ -226,22 +316,6 @@ fn next_pair(text: &str) -> Option<(&str, Value<'_>, &str)> {
         Some(end) => Some((key, Value::Quoted(&inside[..end]), &inside[end + 1..])),
         None => Some((key, Value::Malformed, "")),
     }
-}
-
-/// The strings of an inner list, with their range (`;r="0-99"`).
-fn listed(list: &str) -> impl Iterator<Item = NextObject<'_>> {
-    let mut rest = list;
-    std::iter::from_fn(move || {
-        let inside = rest.trim_start().strip_prefix('"')?;
-        let end = closing_quote(inside)?;
-        let path = Value::Quoted(&inside[..end]).string();
-        let after = &inside[end + 1..];
-        let (parameters, next) = after.split_at(outside_quotes(after, b' ').unwrap_or(after.len()));
-        rest = next;
-        let range = parameters.split(';').find_map(|parameter| parameter.strip_prefix("r=\""));
-        let range = range.and_then(|range| range.strip_suffix('"')).map(Cow::Borrowed);
-        Some(NextObject { path, range })
-    })
 }
 
 /// Place of the first such byte that is in no string.
@@ -282,132 +356,4 @@ fn unescape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn what_comes_next_is_left_out_and_all_else_stays() {
-        for (raw, expected) in [
-            (r#"br=1,nor="..%2Fa.ts%3Ft%3Dsecret",sid="a,nor=b",su"#, r#"br=1,sid="a,nor=b",su"#),
-            (r#"nor="a",nor=b, nor = "c""#, ""),
-            (r#"br=1,nor=("a,b)" "c";r="0-1"),su"#, r#"br=1,su"#),
-            (r#"br=1,nor=("a,t=secret"#, "br=1"),
-            (r#"sid="x",nor="cut"#, r#"sid="x""#),
-            ("br=1,su", "br=1,su"),
-        ] {
-            let kept = Cmcd::without_next_object(raw);
-            assert_eq!(kept, expected, "{raw}");
-            assert_eq!(Cmcd::parse(&kept), Cmcd { nor: None, ..Cmcd::parse(raw) }, "{raw}");
-        }
-    }
-
-    #[test]
-    fn the_next_object_is_read_in_either_version() {
-        let next = |path: Option<&'static str>, range: Option<&'static str>| NextObject {
-            path: path.map(Cow::Borrowed),
-            range: range.map(Cow::Borrowed),
-        };
-        for (raw, expected) in [
-            (r#"br=1,nor="..%2Fa.m4s",su"#, vec![next(Some("..%2Fa.m4s"), None)]),
-            (r#"nrr="5-9",nor="a.m4s""#, vec![next(Some("a.m4s"), Some("5-9"))]),
-            (r#"nrr="5-9""#, vec![next(None, Some("5-9"))]),
-            (r#"nor=("a.m4s")"#, vec![next(Some("a.m4s"), None)]),
-            (
-                r#"bl=(100),nor=("a,(1).m4s";r="0-9" "b.m4s" "c.m4s"),su"#,
-                vec![next(Some("a,(1).m4s"), Some("0-9")), next(Some("b.m4s"), None)],
-            ),
-            (r#"nor=(a b),su"#, vec![]),
-            (r#"nor=("a.m4s""#, vec![]),
-            (r#"nor=()"#, vec![]),
-            ("nor=a.m4s,nrr=5", vec![]),
-            ("br=1", vec![]),
-        ] {
-            assert_eq!(Cmcd::next_objects(raw), expected, "{raw}");
-        }
-    }
-
-    #[test]
-    fn what_hls_js_sends_is_read() {
-        let raw = r#"bl=21300,br=3200,bs,cid="abc",d=4004,dl=5000,mtp=25400,nor="..%2F300kbps%2Fseg35.m4v",ot=v,rtp=15000,sf=h,sid="6e2fb550-c457-11e9-bb97-0800200c9a66",su"#;
-        let cmcd = Cmcd::parse(raw);
-        assert_eq!(
-            cmcd,
-            Cmcd {
-                sid: Some("6e2fb550-c457-11e9-bb97-0800200c9a66".into()),
-                ot: Some("v"),
-                br: Some(3200),
-                bl: Some(21300),
-                mtp: Some(25400),
-                bs: Some(true),
-                su: Some(true),
-                nor: Some("..%2F300kbps%2Fseg35.m4v".into()),
-            }
-        );
-        assert_eq!(Cmcd::session_id(raw), cmcd.sid);
-    }
-
-    #[test]
-    fn strings_may_hold_commas_equal_signs_and_escaped_quotes() {
-        let cmcd = Cmcd::parse(r#"cid="a,b=c",sid="x\"y\\z",br=1"#);
-        assert_eq!(cmcd.sid.as_deref(), Some(r#"x"y\z"#));
-        assert_eq!(cmcd.br, Some(1));
-    }
-
-    #[test]
-    fn values_out_of_form_are_skipped_and_the_rest_is_kept() {
-        let cmcd = Cmcd::parse("br=fast, bl=-1,ot=video,sid=unquoted,bs=maybe,,=,su=false, mtp = 7 ,x");
-        assert_eq!(cmcd, Cmcd { su: Some(false), mtp: Some(7), ..Cmcd::default() });
-        assert!(Cmcd::parse("").is_empty());
-        assert!(Cmcd::parse(r#"sid="never closed"#).is_empty());
-        assert!(Cmcd::parse(r#"sid="","#).is_empty());
-    }
-
-    #[test]
-    fn the_first_of_two_equal_keys_counts() {
-        assert_eq!(Cmcd::parse("br=1,br=2").br, Some(1));
-    }
-
-    #[test]
-    fn a_session_id_beyond_its_length_is_not_one() {
-        let raw = format!("sid=\"{}\"", "s".repeat(SESSION_ID_BYTES_MAX + 1));
-        assert_eq!(Cmcd::session_id(&raw), None);
-        assert_eq!(Cmcd::parse(&raw).sid, None);
-    }
-
-    #[test]
-    fn what_is_too_long_is_cut_after_a_complete_pair() {
-        let raw = format!("br=1,cid=\"{}\",bl=2,mtp=12345678", "é".repeat(1010));
-        assert!(raw.len() > CMCD_BYTES_MAX);
-        let cmcd = Cmcd::parse(&raw);
-        assert_eq!((cmcd.br, cmcd.bl, cmcd.mtp), (Some(1), Some(2), None));
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_without_panic_and_the_short_way_agrees(
-            raw in prop_oneof![".{0,3000}", "([a-z]{2,3}(=(\"[^\"]{0,9}\\\\?\"?|[0-9]{1,21}|[a-z]{1,5}))?,? ?){0,40}"]
-        ) {
-            prop_assert_eq!(Cmcd::session_id(&raw), Cmcd::parse(&raw).sid);
-            prop_assert!(Cmcd::next_objects(&raw).len() <= NEXT_MAX);
-        }
-
-        #[test]
-        fn any_list_is_read_without_panic(raw in "nor=\\(([\"a;r= \\\\)(,é-]|0-9){0,40}") {
-            prop_assert!(Cmcd::next_objects(&raw).len() <= NEXT_MAX);
-            let _ = Cmcd::without_next_object(&raw);
-        }
-
-        #[test]
-        fn every_session_id_comes_back_as_it_was_written(sid in "[ -~]{1,64}", br in any::<u64>()) {
-            let quoted = sid.replace('\\', "\\\\").replace('"', "\\\"");
-            let raw = format!("su,sid=\"{quoted}\",br={br}");
-            let cmcd = Cmcd::parse(&raw);
-            prop_assert_eq!(cmcd.sid.as_deref(), Some(sid.as_str()));
-            prop_assert_eq!(cmcd.br, Some(br));
-        }
-    }
-}
+mod tests;

@@ -31,8 +31,11 @@ use crate::config::model::{
 /// Longer than anything on loopback takes: a test that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// For what is meant to run out.
+/// For what is meant to run out while the test waits for it.
 const SHORT: Duration = Duration::from_millis(50);
+
+/// For what is meant to run out when the test says so, and not because the machine stood still.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// An origin group of `servers`, patient, with two attempts.
 fn origin(servers: Vec<OriginServer>) -> Origin {
@@ -120,12 +123,34 @@ async fn body(response: &mut OriginResponse) -> Result<Bytes, OriginError> {
     Ok(all.freeze())
 }
 
-/// Waits until `condition` holds; the poll only spares the processor, the deadline is what fails.
+/// Waits until `condition` holds, also where the clock stands; the deadline is what fails.
 async fn eventually(what: &str, condition: impl Fn() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let began = std::time::Instant::now();
     while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// So much time passes at once for everything that waits here.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+/// Stops the clock of the test until this is dropped: it goes on by [`tokio::time::advance`] alone. A paused clock jumps
+/// where nothing is left but to wait for a socket, unless a thread is busy.
+struct StandingClock(
+    #[expect(dead_code, reason = "ends the thread when dropped")] std::sync::mpsc::SyncSender<()>,
+);
+
+impl StandingClock {
+    fn new() -> Self {
+        let (busy, done) = std::sync::mpsc::sync_channel(1);
+        tokio::task::spawn_blocking(move || done.recv());
+        tokio::time::pause();
+        Self(busy)
     }
 }
 

@@ -112,7 +112,8 @@ impl Edge {
         ctx.first_byte = Some(std::time::Instant::now());
         let downstream: &mut ServerSession = session.as_mut();
         // The ticket in `found` is held until the last byte.
-        send::object(downstream, &found.object, &selected, &chosen, header).await
+        let egress = self.steerer.egress.as_deref();
+        send::object(downstream, &found.object, &selected, &chosen, header, egress).await
     }
 
     /// The header of the answer; for a plain hit, made once a second and copied.
@@ -137,7 +138,7 @@ impl Edge {
             for (name, value) in found.ticket.iter().filter_map(Ticket::own).flatten() {
                 fields::append(&mut header, name.clone(), value.clone());
             }
-            self.change(&mut header, &found.object, ctx, rule());
+            self.change(&mut header, (&found.object, chosen), ctx, rule());
             selected.rewritten.iter().for_each(|_| carry::tell_rewritten(&mut header));
             let milliseconds = ctx.begun.elapsed().as_secs_f64() * 1000.0;
             fields::set(
@@ -152,13 +153,15 @@ impl Edge {
             None => &found.object.hit_header,
             Some(coding) => found.object.encoded.hit_header(coding),
         };
-        if let Some(ready) = &*place.load()
+        // What it says to players is not in it for another node.
+        let apart = ctx.hop.is_some() && ctx.site.as_ref().is_some_and(|site| site.tells_cmsd);
+        if let Some(ready) = place.load().as_deref().filter(|_| !apart)
             && (ready.age_seconds, ready.ttl_seconds) == (age_seconds, ttl_seconds)
         {
             return ready.header.clone();
         }
         let mut header = fields::header(&found.object, selected, chosen, &told);
-        self.change(&mut header, &found.object, ctx, rule());
+        self.change(&mut header, (&found.object, chosen), ctx, rule());
         selected.rewritten.iter().for_each(|_| carry::tell_rewritten(&mut header));
         fields::set(&mut header, fields::SERVER_TIMING, fields::server_timing(found.outcome, None));
         self.mark_asked(&found.object, now);
@@ -168,8 +171,10 @@ impl Edge {
         {
             self.store.keep_on_disk(&marker);
         }
-        let ready = HitHeader { age_seconds, ttl_seconds, header: header.clone() };
-        place.store(Some(Arc::new(ready)));
+        if !apart {
+            let ready = HitHeader { age_seconds, ttl_seconds, header: header.clone() };
+            place.store(Some(Arc::new(ready)));
+        }
         header
     }
 
@@ -183,11 +188,19 @@ impl Edge {
     }
 
     /// Makes what its rule changes in the header of every answer from an object.
-    fn change(&self, header: &mut ResponseHeader, object: &Object, ctx: &RequestCtx, rule: Option<&Rule>) {
+    fn change(
+        &self,
+        header: &mut ResponseHeader,
+        (object, chosen): (&Object, &Plan),
+        ctx: &RequestCtx,
+        rule: Option<&Rule>,
+    ) {
         let Some(rule) = rule else { return };
         fields::change(header, &rule.headers);
-        if let Some(site) = ctx.site.as_ref().filter(|_| rule.cmsd && header.status.as_u16() < 400) {
-            cmsd::describe(header, &self.about(site, object));
+        // Another node would keep it as the origin's word of the whole, and tell it of each range.
+        let tells = rule.cmsd && ctx.hop.is_none() && header.status.as_u16() < 400;
+        if let Some(site) = ctx.site.as_ref().filter(|_| tells) {
+            cmsd::describe(header, &self.about(site, object, chosen));
         }
     }
 

@@ -1,8 +1,11 @@
 //! What answers tell players by CMSD (CTA-5006): gathered from the object, the playlists and the viewer's connection. How it is
 //! written is [`crate::deliver::cmsd`]'s business.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+use http::header::CONTENT_ENCODING;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
@@ -10,14 +13,16 @@ use super::lookup::Found;
 use super::{Edge, RequestCtx};
 use crate::asset::Kind;
 use crate::deliver::cmsd::{self, About, Hop};
-use crate::hls::Directives;
+use crate::deliver::plan::Plan;
+use crate::hls::{ByteRange, Directives};
 use crate::outcome::Outcome;
+use crate::playlists::media::Told;
 use crate::site::Site;
 use crate::store::Object;
 
 impl Edge {
-    /// What is known of an object; the same for all its viewers.
-    pub(super) fn about(&self, site: &Site, object: &Object) -> About {
+    /// What is known of an object, or of the sub-range of it that is sent; the same for all its viewers.
+    pub(super) fn about(&self, site: &Site, object: &Object, chosen: &Plan) -> About {
         let target = object.key.target();
         let path = target.split('?').next().unwrap_or(target);
         let live = || {
@@ -29,8 +34,16 @@ impl Edge {
             Kind::Manifest => Some("d"),
             _ => site.is_named_by_playlist(path).then_some("h"),
         };
+        let object_type = cmsd::object_type(object.kind, path, &object.header);
+        let media = media(site, object, chosen);
+        // Text has none, and of what a content coding has made smaller it is not known.
+        let is_coded = object.header.headers.contains_key(CONTENT_ENCODING);
+        let plays = media.is_some() && !is_coded && !matches!(object_type, Some("c" | "tt"));
+        let bitrate = || cmsd::bitrate(bytes(object, chosen)?, media.as_ref()?.duration?);
         About {
-            object_type: cmsd::object_type(object.kind, path, &object.header),
+            object_type,
+            bitrate: plays.then(bitrate).flatten(),
+            media,
             format,
             stream_type: if object.kind == Kind::MediaPlaylist { live() } else { None },
         }
@@ -56,7 +69,52 @@ impl Edge {
         }
         let (throughput, round_trip) = connection(session);
         let delay = (!hit).then(|| milliseconds(delay));
-        cmsd::append_hop(header, &self.cmsd_node, &Hop { throughput, round_trip, delay, hit }, !hit);
+        let steering = ctx.site.as_ref().and_then(|site| site.steering.as_ref());
+        let duress = steering.is_some_and(|steering| steering.is_overloaded());
+        cmsd::append_hop(header, &self.cmsd_node, &Hop { duress, throughput, round_trip, delay, hit }, !hit);
+    }
+}
+
+/// What playlists say of a segment or part, or of the sub-range of one that is sent. Nothing of what they name by a query: that may be one
+/// of several behind a path.
+fn media(site: &Site, object: &Object, chosen: &Plan) -> Option<Arc<Told>> {
+    let path = object.key.target();
+    if !matches!(object.kind, Kind::Segment | Kind::Part)
+        || object.status() != StatusCode::OK
+        || path.contains('?')
+    {
+        return None;
+    }
+    let range = match sent(object, chosen)? {
+        Sent::Whole => None,
+        Sent::Range(range) => Some(range),
+    };
+    site.playlists().media.get(&site.name, (path, range))
+}
+
+/// The bytes of what is sent. None: not known yet.
+fn bytes(object: &Object, chosen: &Plan) -> Option<u64> {
+    match sent(object, chosen)? {
+        Sent::Whole => object.length(),
+        Sent::Range(range) => range.len,
+    }
+}
+
+/// What is sent of an object.
+enum Sent {
+    Whole,
+    Range(ByteRange),
+}
+
+/// None: something that no playlist names.
+fn sent(object: &Object, chosen: &Plan) -> Option<Sent> {
+    match chosen {
+        Plan::Whole | Plan::NotModified => Some(Sent::Whole),
+        Plan::Part { start: 0, end, .. } if object.length() == Some(*end) => Some(Sent::Whole),
+        Plan::Part { start, end, .. } => {
+            Some(Sent::Range(ByteRange { start: *start, len: Some(end.checked_sub(*start)?) }))
+        }
+        Plan::Onward { .. } | Plan::Parts(_) | Plan::Failed | Plan::Unsatisfiable(_) => None,
     }
 }
 

@@ -25,7 +25,6 @@ use crate::cache::{self as rules, RequestDirectives};
 use crate::clock::Clock;
 use crate::coalesce::{Coalescer, Failure};
 use crate::config::model::{By, Late, LowLatency};
-use crate::deliver::delta;
 use crate::deliver::refuse::Refused;
 use crate::hls::announce;
 use crate::hls::directives::PREFIX;
@@ -37,7 +36,7 @@ use crate::store::{Object, Store};
 use crate::tier::Hop;
 
 /// The directive that asks for a delta update.
-const SKIP: &str = "_HLS_skip=";
+pub(super) const SKIP: &str = "_HLS_skip=";
 
 /// A request with directives, under a rule by which the node may answer them.
 pub(crate) struct Directed {
@@ -101,7 +100,7 @@ impl Directed {
 }
 
 /// A query without the parameters whose names begin so; None: nothing is left.
-fn without(query: Option<&str>, prefix: &str) -> Option<String> {
+pub(super) fn without(query: Option<&str>, prefix: &str) -> Option<String> {
     let left: Vec<&str> = query?.split('&').filter(|parameter| !parameter.starts_with(prefix)).collect();
     (!left.is_empty()).then(|| left.join("&"))
 }
@@ -158,7 +157,8 @@ impl Edge {
         if reload.is_none() && directed.directives.reload.is_some() {
             // The origin holds it.
             let answer = self.reload(session, ctx, site, query.as_deref()).await?;
-            return Ok(answer.map(|found| if skip { self.updated(found) } else { found }));
+            let asked = directed.directives.reload;
+            return Ok(answer.map(|found| if skip { self.updated(found, asked) } else { found }));
         }
         // Polls are for everybody: nobody's credentials go with them, and those who have some are not held.
         if let Some(reload) = reload.filter(|_| !header.headers.contains_key(AUTHORIZATION)) {
@@ -197,7 +197,7 @@ impl Edge {
         if matches!(held, Held::Until) {
             found = Found { outcome: Outcome::Coalesced, waited: Some(began.elapsed()), ..found };
         }
-        Ok(Ok(if skip { self.updated(found) } else { found }))
+        Ok(Ok(if skip { self.updated(found, directed.directives.reload) } else { found }))
     }
 
     /// The playlist that is asked for, and what the node does for it; None: nothing is known of it.
@@ -259,14 +259,6 @@ impl Edge {
                 self.observer.metrics.late_hold(Some(place));
                 Held::TooLong
             }
-        }
-    }
-
-    /// The delta update of what was found, or that in full.
-    fn updated(&self, found: Found) -> Found {
-        match delta::select(self.store, &found.object) {
-            Some(object) => Found { object, ..found },
-            None => found,
         }
     }
 

@@ -76,7 +76,8 @@ pub(super) struct Found {
 
 /// Where the answer is looked for.
 pub(super) struct Place {
-    key: Key,
+    /// Under which key.
+    pub key: Key,
     /// What is held there, of no use as it is.
     held: Option<Arc<Object>>,
     /// The marker that has led there.

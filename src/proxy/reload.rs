@@ -3,8 +3,9 @@
 //!
 //! A request for what the latest good answer holds is answered from that. One for more is held: there is one fetch for
 //! each playlist and set of directives, which the origin holds in turn, and the first answer that goes far enough wakes
-//! all who wait for as much or less, whatever they have asked with. A hold has a deadline, and its own limits
-//! ([`super::parking`]); a client that leaves ends it. The fetch goes on: somebody will ask next.
+//! all who wait for as much or less, whatever they have asked with: a playlist in full answers those who wait for a delta
+//! update too, which is made of it here. So the origin is asked in full for both, where somebody waits for that. A hold has a
+//! deadline, and its own limits ([`super::parking`]); a client that leaves ends it. The fetch goes on: somebody will ask next.
 
 pub(super) mod bounds;
 
@@ -16,12 +17,13 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
 use super::answer::refused_by;
-use super::edge_made::Directed;
+use super::edge_made::{Directed, SKIP, without};
 use super::lookup::{self, Found, Missed, NotFresh, Place, Wanted};
 use super::parking::Parked;
 use super::{Edge, RequestCtx, asked};
 use crate::asset::Kind;
 use crate::config::model::Late;
+use crate::deliver::delta;
 use crate::deliver::fields::Forward;
 use crate::deliver::refuse::Refused;
 use crate::hls::directives::{self, DirectiveError};
@@ -63,6 +65,8 @@ struct Waiting {
     shares: bool,
     /// The playlist, if it is known.
     playlist: Option<Arc<Playlist>>,
+    /// What it is looked up by, and its origin asked with, where that is not the request's own query.
+    query: Option<String>,
     /// Where its own answer is looked for.
     place: Place,
     /// How long.
@@ -151,12 +155,21 @@ impl Edge {
         let Some(reload) = directives.reload else {
             return Begun::Ended(self.find(&wanted).await.map_err(refused_by));
         };
+        let known = playlist.as_deref().filter(|_| !directives.other);
+        let wants_update = !directives.other && directives.skip != Skip::None;
+        let in_form = |found| if wants_update { self.updated(found, Some(reload)) } else { found };
         let wanted = Wanted { holds: true, ..wanted };
-        if let Some(playlist) = playlist.as_ref().filter(|_| !directives.other)
-            && let Some(found) = self.held(&wanted, playlist, Some(reload), directives.skip)
-        {
-            return Begun::Ended(Ok(found));
+        if let Some(known) = known {
+            if directives.skip == Skip::None {
+                known.mark_asked_in_full(wanted.now);
+            }
+            if let Some(found) = self.held(&wanted, known, Some(reload), directives.skip) {
+                return Begun::Ended(Ok(in_form(found)));
+            }
         }
+        let query = known.and_then(|known| query_in_full(known, &wanted, directives.skip));
+        let asked = Asked { query: query.as_deref().or(asked.query), ..asked };
+        let wanted = Wanted { asked, ..wanted };
         let beyond = latest.as_ref().is_some_and(|latest| {
             let known_for = wanted.now.duration_since(latest.fetched).unwrap_or_default();
             bounds::is_beyond(&latest.facts, known_for, reload)
@@ -165,7 +178,7 @@ impl Edge {
             return Begun::Ended(Err(self::beyond()));
         }
         let place = match lookup::fresh(self.store, &wanted) {
-            Ok(found) => return Begun::Ended(Ok(found)),
+            Ok(found) => return Begun::Ended(Ok(in_form(found))),
             Err(NotFresh::Unkeyable) => return Begun::Ended(Err(refused_by(Missed::Unkeyable))),
             Err(NotFresh::Place(place)) => place,
         };
@@ -174,14 +187,16 @@ impl Edge {
             return Begun::Ended(self.find(&wanted).await.map_err(refused_by));
         }
         let rule = site.policy(&asked).for_request();
+        let late = rule.map(|(_, rule)| rule.low_latency.late).unwrap_or_default();
         Begun::Waits(Waiting {
             reload,
             skip: directives.skip,
             shares: !directives.other,
             playlist,
+            query,
             place,
             hold: ctx.hold(playlists::hold(latest.as_deref())),
-            late: rule.map(|(_, rule)| rule.low_latency.late).unwrap_or_default(),
+            late,
         })
     }
 
@@ -209,7 +224,7 @@ impl Edge {
         reload: Option<Reload>,
         skip: Skip,
     ) -> Option<Found> {
-        let object = latest_object(self.store, playlist, reload, skip)?;
+        let object = self.furthest(playlist, reload, skip)?;
         if let Some(outcome) = wanted.outcome_of_held(&object) {
             return Some(Found { outcome, ..Found::hit(object) });
         }
@@ -237,22 +252,34 @@ impl Edge {
             Err(refused) => return Ok(Err(refused)),
         };
         let began = Instant::now();
-        let Waiting { reload, skip, shares, playlist, place, hold, late } = waiting;
-        let playlist = playlist.as_deref();
-        if let Some(playlist) = playlist {
+        let Waiting { reload, skip, shares, mut playlist, query: in_full, place, hold, late } = waiting;
+        if let Some(playlist) = &playlist {
             playlist.mark_asked(self.clock.now());
         }
+        let key = place.key.text.clone();
         // Of its own, so that the session can be watched meanwhile.
         let header = session.req_header().clone();
         let ended = {
-            let asked = Asked { query: query.or(header.uri.query()), ..asked(&header, ctx) };
+            let query = in_full.as_deref().or(query).or(header.uri.query());
+            let asked = Asked { query, ..asked(&header, ctx) };
             let wanted = self.wanted((&header, ctx), site, asked);
             // The deadline is the one below, whoever has started the fetch.
             let wanted = Wanted { holds: true, wait: hold * 2, ..wanted };
+            // One of which nothing is known may become known by another answer.
+            let grown = async {
+                if !shares {
+                    return std::future::pending().await;
+                }
+                let known = match &playlist {
+                    Some(known) => Arc::clone(known),
+                    None => self.sites.playlists().known(&key).await,
+                };
+                self.grown(&wanted, &known, reload, skip).await
+            };
             tokio::select! {
                 biased;
                 found = lookup::otherwise(&self.coalescer, self.store, &wanted, place) => Ok(found),
-                found = self.grown(&wanted, playlist.filter(|_| shares), reload, skip) => {
+                found = grown => {
                     Ok(Ok(Found { outcome: Outcome::Coalesced, waited: Some(began.elapsed()), ..found }))
                 }
                 gone = client_gone(session) => Err(gone),
@@ -260,6 +287,8 @@ impl Edge {
             }
         };
         let found = ended?;
+        playlist = playlist.or_else(|| self.sites.playlists().get(&key));
+        let playlist = playlist.as_deref();
         let instead = |forward, reason, status| {
             let object = playlist.and_then(|playlist| self.last_good(playlist, skip))?;
             let found = Found { forward, forward_status: status, reason: Some(reason), ..late_with(object) };
@@ -273,7 +302,9 @@ impl Edge {
                 } else {
                     None
                 };
-                Ok(bridge.unwrap_or(found))
+                let wants_update = shares && skip != Skip::None;
+                let in_form = |found| if wants_update { self.updated(found, Some(reload)) } else { found };
+                Ok(bridge.unwrap_or_else(|| in_form(found)))
             }
             Err(Missed::WaitedTooLong) => {
                 metrics.late_hold(Some(site.place));
@@ -301,23 +332,20 @@ impl Edge {
     }
 
     /// Resolves once an answer has come that goes as far as is asked, whoever has asked for it, or the last of all.
-    async fn grown(
-        &self,
-        wanted: &Wanted<'_>,
-        playlist: Option<&Playlist>,
-        reload: Reload,
-        skip: Skip,
-    ) -> Found {
-        let Some(playlist) = playlist else { return std::future::pending().await };
+    async fn grown(&self, wanted: &Wanted<'_>, playlist: &Playlist, reload: Reload, skip: Skip) -> Found {
         let mut reached = playlist.reached();
         let began = reached.get();
         loop {
             // What goes back has begun anew: it is not known when it will have got there.
             let anew = reached.get() < began;
-            let ended = playlist.latest().is_some_and(|latest| latest.facts.ended);
-            let reload = Some(reload).filter(|_| !ended && !anew);
-            let object = latest_object(self.store, playlist, reload, skip);
-            if let Some(object) = object
+            let found = if anew {
+                // An update would be one of the new stream, of which nobody has the segments that it leaves out.
+                latest_object(self.store, playlist, None, Skip::None)
+            } else {
+                let ended = playlist.latest().is_some_and(|latest| latest.facts.ended);
+                self.furthest(playlist, Some(reload).filter(|_| !ended), skip)
+            };
+            if let Some(object) = found
                 && let Some(outcome) = wanted.outcome_of_held(&object)
             {
                 return Found { outcome, ..Found::hit(object) };
@@ -328,9 +356,42 @@ impl Edge {
 
     /// The last good playlist, while it may stand in for what does not come: as asked for, else in full.
     pub(super) fn last_good(&self, playlist: &Playlist, skip: Skip) -> Option<Arc<Object>> {
-        let of = |skip| latest_object(self.store, playlist, None, skip);
-        of(skip).or_else(|| of(Skip::None)).filter(|object| object.lifetime.bridges_error(self.clock.now()))
+        let last = self.furthest(playlist, None, skip);
+        last.filter(|object| object.lifetime.bridges_error(self.clock.now()))
     }
+
+    /// What is held of the latest good answer that has this form or is in full, and goes so far: of the one that goes further, if
+    /// that is still held.
+    fn furthest(&self, playlist: &Playlist, reload: Option<Reload>, skip: Skip) -> Option<Arc<Object>> {
+        let held = |skip| latest_object(self.store, playlist, reload, skip);
+        if skip == Skip::None {
+            return held(skip);
+        }
+        let reach = |skip| playlist.answer_to(skip).map(|latest| (latest.facts.ended, latest.facts.reach));
+        if reach(skip) < reach(Skip::None) {
+            held(Skip::None).or_else(|| held(skip))
+        } else {
+            held(skip).or_else(|| held(Skip::None))
+        }
+    }
+
+    /// The delta update of what was found, where there is one and it goes as far as is asked. What the origin has sent to those who
+    /// wish for an update goes as it is.
+    pub(super) fn updated(&self, found: Found, reload: Option<Reload>) -> Found {
+        if query_of(found.object.key.target()).is_some_and(|query| query.contains(SKIP)) {
+            return found;
+        }
+        match delta::select(self.store, &found.object, reload) {
+            Some(object) => Found { object, ..found },
+            None => found,
+        }
+    }
+}
+
+/// The query without the wish for a delta update, where the playlist is asked for in full.
+fn query_in_full(playlist: &Playlist, wanted: &Wanted<'_>, skip: Skip) -> Option<String> {
+    let in_full = skip != Skip::None && playlist.is_asked_in_full(wanted.now);
+    in_full.then(|| without(wanted.asked.query, SKIP)).flatten()
 }
 
 /// What is held of the latest good answer that has this form, if that goes so far.

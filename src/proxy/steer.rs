@@ -22,6 +22,7 @@ use crate::deliver::{fields, send};
 use crate::observe::cmcd::Cmcd;
 use crate::outcome::Outcome;
 use crate::site::Site;
+use crate::steering::egress::Egress;
 use crate::steering::{Standing, Steering, SteeringSeries, reports};
 use crate::tier::Names;
 
@@ -31,6 +32,8 @@ pub struct Steerer {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// By the places of sites; None for those without steering.
     pub series: Vec<Option<SteeringSeries>>,
+    /// Where what is sent is counted. None: nobody asks.
+    pub egress: Option<Arc<Egress>>,
 }
 
 impl Edge {

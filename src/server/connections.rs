@@ -40,8 +40,9 @@ impl Connections {
         })
     }
 
-    pub(super) fn count(&self) -> &AtomicUsize {
-        &self.count
+    /// Connections open now.
+    pub(super) fn open(&self) -> usize {
+        self.count.load(Ordering::Acquire)
     }
 
     /// Says that the node has ended.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use crate::admission::token::Policy;
 use crate::admission::token::format::{KeyEvents, Refreshed};
@@ -10,7 +10,7 @@ use crate::observe::Metrics;
 use crate::site::Sites;
 
 /// Starts the fetching of every policy's keys.
-pub(super) fn start(runtime: &Runtime, sites: &Sites, metrics: &Arc<Metrics>) {
+pub(super) fn start(runtime: &Handle, sites: &Sites, metrics: &Arc<Metrics>) {
     for policy in sites.token_policies() {
         if let Some(source) = policy.key_source() {
             let told = Told { policy: Arc::clone(policy), metrics: Arc::clone(metrics) };

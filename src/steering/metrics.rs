@@ -14,6 +14,7 @@ pub struct SteeringFamilies {
     given: IntCounterVec,
     throughput: HistogramVec,
     overloaded: IntGaugeVec,
+    egress: IntGauge,
 }
 
 /// The handles of one site, by the places of its pathways.
@@ -52,10 +53,15 @@ impl SteeringFamilies {
                 ),
                 &["steering"],
             )?,
+            egress: IntGauge::new(
+                "forebay_steering_egress_bits_per_second",
+                "Bits of bodies sent to viewers and other nodes in a second, on the average of 10 seconds; only where steering has a bound for it.",
+            )?,
         };
         registry.register(Box::new(families.given.clone()))?;
         registry.register(Box::new(families.throughput.clone()))?;
         registry.register(Box::new(families.overloaded.clone()))?;
+        registry.register(Box::new(families.egress.clone()))?;
         Ok(families)
     }
 
@@ -66,6 +72,11 @@ impl SteeringFamilies {
             given: labels().map(|labels| self.given.with_label_values(&labels)).collect(),
             throughput: labels().map(|labels| self.throughput.with_label_values(&labels)).collect(),
         }
+    }
+
+    /// The gauge of what is sent.
+    pub fn egress(&self) -> &IntGauge {
+        &self.egress
     }
 
     /// The gauge of one section.

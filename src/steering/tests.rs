@@ -81,7 +81,7 @@ fn a_node_that_drains_sends_players_to_its_successor_with_their_token() {
 fn overload_ends_only_well_below_the_bounds() {
     let steering =
         steering(&format!("overload = {{ viewers = 100, connections = 50, until = 80 }}\n{THREE}"));
-    let observe = |viewers, connections| steering.observe(&Load { viewers, connections });
+    let observe = |viewers, connections| steering.observe(&Load { viewers, connections, egress: 0 });
     assert!(!observe(100, 50), "at the bound is not beyond it");
     assert!(observe(101, 0));
     assert_eq!(steering.order(WELL, 1), [0, 2, 1]);
@@ -92,6 +92,18 @@ fn overload_ends_only_well_below_the_bounds() {
     assert_eq!(steering.order(WELL, 1), [0, 1, 2]);
     assert!(!observe(100, 50), "and begins beyond the bound again");
     assert!(observe(0, 51));
+}
+
+#[test]
+fn what_is_sent_is_a_load_of_its_own() {
+    let steering = steering(&format!("overload = {{ egress = \"8Mbit/s\", until = 50 }}\n{THREE}"));
+    let observe = |egress| steering.observe(&Load { viewers: 1_000_000, connections: 1_000_000, egress });
+    for (egress, overloaded) in
+        [(8_000_000, false), (8_000_001, true), (4_000_000, true), (3_999_999, false), (8_000_000, false)]
+    {
+        assert_eq!(observe(egress), overloaded, "{egress}");
+        assert_eq!(steering.is_overloaded(), overloaded, "{egress}");
+    }
 }
 
 /// 10,000 players, told apart by address and agent: each share is within 2 percent of all of what its weight says (more than

@@ -10,12 +10,14 @@ use http::header::{CONTENT_LENGTH, ETAG, HeaderValue, LAST_MODIFIED};
 use pingora::http::ResponseHeader;
 
 use super::ahead::AheadMark;
+use super::budget::Reservation;
 use super::carried::Carried;
 use super::content::Content;
 use super::encoded::Encoded;
 use super::tiers::DiskMark;
 use super::variants::Variants;
 use crate::asset::Kind;
+use crate::hls::PlaylistFacts;
 use crate::key::Key;
 
 /// Bytes counted for an object beside its body, header fields and key: the structures that hold it.
@@ -159,9 +161,21 @@ pub struct Object {
     pub carried: Carried,
     /// Of a live playlist: its delta update, an object with its own header, copies and splits. It is made once, when one is
     /// wanted, and goes with this object; one that takes its place has its own. Some(None): there is none.
-    pub delta: OnceLock<Option<Arc<Object>>>,
-    /// Of an answer to a blocking reload: the same playlist as the answer to a plain request, made when one is wanted.
+    pub delta: OnceLock<Option<Box<Delta>>>,
+    /// Of an answer to a blocking reload: the same playlist as the answer to a plain request, made when one is wanted. It has
+    /// this object's body, takes room of its own for the rest, and goes with this object.
     pub plain: ArcSwapOption<Object>,
+    /// What it takes of the budget beside its body, where that is another object's.
+    pub beside: Option<Reservation>,
+}
+
+/// The delta update of a playlist.
+#[derive(Debug)]
+pub struct Delta {
+    /// What the playlist says that it was made of.
+    pub of: PlaylistFacts,
+    /// The update.
+    pub object: Arc<Object>,
 }
 
 /// A header made ready for hits within one second.
@@ -195,6 +209,7 @@ impl Object {
             carried: Carried::default(),
             delta: OnceLock::new(),
             plain: ArcSwapOption::empty(),
+            beside: None,
         }
     }
 

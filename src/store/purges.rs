@@ -28,7 +28,8 @@ pub use table::PURGES_MAX;
 /// What a purge names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PurgeTarget {
-    /// One path and query of a site, as its key has them, with all variants and slices.
+    /// One path and query of a site, as its key has them, with all variants and slices, and with what was asked for there with
+    /// directives (`_HLS_*`).
     Url {
         /// The site's name.
         site: String,

@@ -15,8 +15,8 @@ struct Counting {
 
 impl Wake for Counting {
     fn wake(self: Arc<Self>) {
-        self.wakes.fetch_add(1, Ordering::SeqCst);
         *self.thread.lock() = Some(std::thread::current().id());
+        self.wakes.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -129,6 +129,56 @@ fn who_waited_on_a_thread_that_has_ended_stops_nobody() {
     running.join().unwrap();
     kept.ring();
     assert_eq!(waker.wakes.load(Ordering::SeqCst), 2, "woken from here");
+}
+
+/// A thread that is busy is told of so many rings and no more; those of further rings are woken from where it is rung.
+#[test]
+fn of_more_rings_than_a_thread_can_be_told_of_nobody_is_lost() {
+    let (handle, stop, running) = thread();
+    let rings = RELAYED_RINGS_MAX + 10;
+    let bells: Arc<Vec<Bell>> = Arc::new((0..rings).map(|_| Bell::new()).collect());
+    let wakers: Arc<Vec<[Arc<Counting>; RELAYED_MIN]>> =
+        Arc::new((0..rings).map(|_| <_>::default()).collect());
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (go_on, may_go_on) = std::sync::mpsc::sync_channel::<()>(1);
+    {
+        let (bells, wakers) = (Arc::clone(&bells), Arc::clone(&wakers));
+        handle.spawn(async move {
+            for (bell, wakers) in bells.iter().zip(wakers.iter()) {
+                for waker in wakers {
+                    let mut rung = bell.rung();
+                    assert!(!poll(&mut rung, waker));
+                    // It goes on waiting.
+                    std::mem::forget(rung);
+                }
+            }
+            tell.send(()).unwrap();
+            // Busy: nothing else runs on this thread meanwhile.
+            may_go_on.recv().unwrap();
+        });
+    }
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
+    bells.iter().for_each(Bell::ring);
+    let woken = |place: usize| wakers[place].iter().map(|waker| waker.wakes.load(Ordering::SeqCst)).sum();
+    for place in 0..rings {
+        let expected = if place < RELAYED_RINGS_MAX { 0 } else { RELAYED_MIN };
+        assert_eq!((place, woken(place)), (place, expected));
+    }
+    go_on.send(()).unwrap();
+    let patience = std::time::Instant::now() + Duration::from_secs(60);
+    while (0..rings).any(|place| woken(place) < RELAYED_MIN) && std::time::Instant::now() < patience {
+        std::thread::yield_now();
+    }
+    for (place, wakers) in wakers.iter().enumerate() {
+        let own =
+            Some(if place < RELAYED_RINGS_MAX { running.thread().id() } else { std::thread::current().id() });
+        for waker in wakers {
+            assert_eq!((place, waker.wakes.load(Ordering::SeqCst)), (place, 1), "once");
+            assert_eq!((place, *waker.thread.lock()), (place, own), "and there");
+        }
+    }
+    stop.send(()).unwrap();
+    running.join().unwrap();
 }
 
 /// Threads with a relay and without wait, give up and ring at random; nobody waits for ever.

@@ -1,11 +1,12 @@
 //! One line of JSON per request, with the documented fields, and nothing in it that is nobody's business.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::client::{self, Http1, Http2, Request};
 use crate::support::content::content;
 use crate::support::edge::Setup;
 use crate::support::origin::{Answer, Origin};
+use crate::support::signing::KEY_HEX;
 
 fn text<'a>(line: &'a Value, field: &str) -> &'a str {
     line[field].as_str().unwrap_or_else(|| panic!("no text {field:?} in {line}"))
@@ -66,6 +67,58 @@ async fn every_request_has_one_line() {
     assert_eq!(text(&lines[2], "range"), "bytes=0-9");
     assert_eq!((text(&lines[0], "proto"), text(&lines[5], "proto")), ("h1", "h2"));
     assert_eq!(edge.access_lines().len(), 6);
+}
+
+/// What a player says of itself is told alike of either version of CMCD, in the query or in header fields; what it says that it
+/// will ask for next is told where nobody has a token alone.
+#[tokio::test]
+async fn what_players_say_is_told_of_either_version() {
+    let first = [
+        ("Request", "bl=2100,mtp=15000,nor=\"2.m4s\",su"),
+        ("Object", "br=3000,ot=v"),
+        ("Session", "sid=\"s\""),
+    ];
+    let second = [
+        ("Request", "bl=(2100;v 1800;a),mtp=(15000),nor=(\"2.m4s\" \"3.m4s\";r=\"0-9\"),su"),
+        ("Object", "br=(128;a 3000;v),ot=v"),
+        ("Status", "bs=?0"),
+        ("Session", "sid=\"s\",v=2"),
+    ];
+    let origin = Origin::start().await;
+    origin.otherwise(|_, _| Answer::ok("media"));
+    let policy =
+        "[token.viewer]\nformat = \"edgeauth\"\nkeys = [{ id = \"k\", secret_file = \"DIR/k.key\" }]\n";
+    let open = Setup::before(&origin).start().await;
+    let closed =
+        Setup::before(&origin).site("token = \"viewer\"").more(policy).file("k.key", KEY_HEX).start().await;
+    for (edge, is_open) in [(&open, true), (&closed, false)] {
+        let mut expected_lines = 0;
+        for (fields, version) in [(&first[..], 1), (&second[..], 2)] {
+            let all = fields.iter().map(|(_, said)| *said).collect::<Vec<_>>().join(",");
+            let in_query = percent_encoding::utf8_percent_encode(&all, percent_encoding::NON_ALPHANUMERIC);
+            let in_query = Request::get(&format!("/1.m4s?CMCD={in_query}"));
+            let in_fields = fields.iter().fold(Request::get("/1.m4s"), |request, (name, said)| {
+                request.header(&format!("CMCD-{name}"), said)
+            });
+            let mut expected =
+                json!({ "sid": "s", "ot": "v", "br": 3000, "bl": 2100, "mtp": 15000, "su": true });
+            if is_open {
+                expected["nor"] = "2.m4s".into();
+            }
+            if version == 2 {
+                expected["br_by"] = json!({ "a": 128, "v": 3000 });
+                expected["bl_by"] = json!({ "a": 1800, "v": 2100 });
+                expected["bs"] = false.into();
+                expected["v"] = 2.into();
+            }
+            for request in [in_query, in_fields] {
+                edge.ask(&request).await;
+                expected_lines += 1;
+                let lines = edge.await_access_lines(expected_lines).await;
+                assert_eq!(lines[expected_lines - 1]["cmcd"], expected, "version {version}, {request:?}");
+            }
+        }
+    }
 }
 
 /// What a client writes cannot forge a line: tabs and quotes stay inside their field.

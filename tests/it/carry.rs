@@ -24,7 +24,7 @@ const MULTIVARIANT_TEXT: &str = "#EXTM3U\r\n#EXT-X-CONTENT-STEERING:SERVER-URI=\
     #EXT-X-STREAM-INF:BANDWIDTH=2000\r\nhttps://edge.test<>/live/ch1/hi/index.m3u8?q=1&{}\r\n\
     #EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=10,URI=\"https://other.example/i.m3u8\"\r\n";
 
-const MEDIA_TEXT: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-DEFINE:NAME=\"cdn\",VALUE=\"https://other.example\"\n\
+const MEDIA_TEXT: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXT-X-DEFINE:NAME=\"cdn\",VALUE=\"https://other.example\"\n\
     #EXT-X-MAP:URI=\"[]init.mp4{?}\",BYTERANGE=\"100@0\"\n\
     #EXT-X-KEY:METHOD=AES-128,URI=\"<>/keys/1.key{?}\",IV=0x1\n\
     #EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"skd://key\",KEYFORMAT=\"com.apple.streamingkeydelivery\"\n\
@@ -64,7 +64,7 @@ fn answer(text: &str) -> Answer {
 }
 
 fn long() -> String {
-    (0..300).fold("#EXTM3U\n#EXT-X-TARGETDURATION:4\n".to_owned(), |text, n| {
+    (0..300).fold("#EXTM3U\n#EXT-X-TARGETDURATION:600\n".to_owned(), |text, n| {
         format!("{text}#EXTINF:4,\n[]segment-{n}.m4s{{?}}\n")
     })
 }

@@ -1,5 +1,7 @@
 //! CMSD (CTA-5006): answers of rules that ask for it tell players of the object and of the way it came.
 
+mod media;
+
 use std::time::Duration;
 
 use sfv::{BareItem, Dictionary, Item, List, ListEntry, Parser};
@@ -10,7 +12,7 @@ use crate::support::origin::{Answer, Origin};
 use crate::support::signing::{KEY_HEX, valid};
 use crate::support::wait::Gate;
 
-const LIVE: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n\
+const LIVE: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n\
     #EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:4,\n7.m4s\n";
 const RULE: &str = "[[site.rule]]\npath = \"/live/*\"\ncmsd = true\n";
 

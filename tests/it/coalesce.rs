@@ -257,7 +257,7 @@ async fn a_blocking_reload_is_one_origin_request_for_all() {
     let held = gate.clone();
     origin.script("/live.m3u8", move |request, _| {
         let text = format!(
-            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.0\n\
+            "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.0\n\
              #EXT-X-PART-INF:PART-TARGET=0.33\n#EXT-X-MEDIA-SEQUENCE:1\n#EXTINF:2,\n1.m4s\n## {}\n",
             request.target
         );

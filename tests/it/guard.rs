@@ -116,6 +116,24 @@ impl Bench {
     }
 }
 
+/// A text so long that it is read beside the threads that serve viewers is judged as any other.
+#[tokio::test]
+async fn a_long_playlist_is_guarded_as_a_short_one_is() {
+    const SEGMENTS: u64 = 20_000;
+    let bench = Bench::start().await;
+    let (good, better) = (list(100, SEGMENTS), list(103, SEGMENTS));
+    bench.origin.on(PATH, Answer::ok(good.clone()));
+    bench.serves(PATH, &good, "the first").await;
+    bench.origin.on(PATH, Answer::ok(good.replace("#EXTM3U", "#EXTM4U")));
+    bench.at(4000);
+    assert_eq!(bench.serves(PATH, &good, "what is kept").await.outcome(), "hit_stale");
+    let guarded = bench.node.metrics().await.sum("forebay_playlist_guarded_total", &[]);
+    assert!((guarded - 1.0).abs() < 0.1, "{guarded}");
+    bench.origin.on(PATH, Answer::ok(better.clone()));
+    bench.at(4000 + 2 * RETRY);
+    bench.serves(PATH, &better, "what follows").await;
+}
+
 /// What is no playlist, of whatever form, is bridged by the good one for its window, then told by 502.
 #[tokio::test]
 async fn what_is_no_playlist_never_takes_a_good_ones_place() {
@@ -186,7 +204,7 @@ async fn yesterdays_sequence_never_takes_todays_place() {
 async fn an_origin_that_fails_is_bridged_for_the_same_window() {
     let bench = Bench::with(|setup| setup.origin("retry = { attempts = 1 }")).await;
     bench.keeps_playing_through(Answer::status(503), 503, "an origin that says 503").await;
-    let bench = Bench::with(|setup| setup.origin("timeouts = { first_byte = \"50ms\" }")).await;
+    let bench = Bench::with(|setup| setup.origin("timeouts = { first_byte = \"1s\" }")).await;
     let silent = Answer::ok(list(101, 5)).hold(&Gate::closed());
     bench.keeps_playing_through(silent, 504, "an origin that says nothing").await;
 }

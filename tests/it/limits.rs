@@ -118,6 +118,7 @@ async fn the_origin_is_asked_no_more_than_it_may_be() {
         asking.push(edge.open(&Request::get(&format!("/{number}.m4s"))).await);
     }
     edge.await_metric("forebay_requests_total", &[("code", "503")], 5.0).await;
+    eventually("both requests at the origin", || origin.recorded().len() >= 2).await;
     assert_eq!(origin.recorded().len(), 2);
     gate.open();
     let mut served = 0;
@@ -189,5 +190,16 @@ async fn a_client_that_stops_reading_is_cut_off() {
     let (got, end) = viewer.rest().await;
     assert!(got.len() < body.len());
     assert_ne!(end, crate::support::client::End::Clean);
-    assert_eq!(edge.get("/1.m4s").await.whole(), &body);
+    // One that reads gets all of it, unless this machine has kept it from reading for as long.
+    within("the whole", async {
+        loop {
+            let response = edge.get("/1.m4s").await;
+            assert!(body.starts_with(&response.body));
+            if response.end == crate::support::client::End::Clean {
+                assert_eq!(response.body.len(), body.len());
+                return;
+            }
+        }
+    })
+    .await;
 }

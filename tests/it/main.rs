@@ -49,6 +49,7 @@ mod jwks;
 mod keys;
 mod limits;
 mod names;
+mod newest;
 mod normalise;
 mod members;
 mod object_storage;

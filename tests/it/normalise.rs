@@ -27,7 +27,7 @@ const MULTIVARIANT_TEXT: &str = "#EXTM3U\r\n#EXT-X-VERSION:9\r\n\r\n# sid=of-a-c
     #EXT-X-STREAM-INF:BANDWIDTH=2000\r\nhttps://edge.test/live/hi/index.m3u8?q=1{&S}\r\n\
     #EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=10,URI=\"/live/i.m3u8{S}\"\r\n";
 
-const MEDIA_TEXT: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"init.mp4{S}\",BYTERANGE=\"100@0\"\n\
+const MEDIA_TEXT: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXT-X-MAP:URI=\"init.mp4{S}\",BYTERANGE=\"100@0\"\n\
     #EXT-X-KEY:METHOD=AES-128,URI=\"/keys/1.key{S}\",IV=0x1\n# a comment\n#EXTINF:2.0,title, with comma\n1.m4s{S}\n\
     #EXTINF:2.0,\n2.m4s{S}\n#EXT-X-PART:DURATION=1.0,URI=\"3.part1.m4s{S}\"\n\
     #EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"3.part2.m4s{S}\"\n\
@@ -151,7 +151,7 @@ async fn headers_lead_nowhere_with_an_id() {
     let origin = Origin::start().await;
     let moved = Answer::status(302).header("location", "https://b.example/a.m3u8?x=1&s%69d=minted#f");
     origin.on("/live/moved.m3u8", moved.cache_control("max-age=60"));
-    let located = Answer::ok("#EXTM3U\n#EXT-X-TARGETDURATION:2\n1.ts\n")
+    let located = Answer::ok("#EXTM3U\n#EXT-X-TARGETDURATION:600\n1.ts\n")
         .header("content-location", "/live/a.m3u8?sid=minted");
     origin.on("/live/located.m3u8", located.cache_control("max-age=60"));
     let segment =
@@ -178,7 +178,7 @@ async fn headers_lead_nowhere_with_an_id() {
 #[tokio::test]
 async fn a_parameter_is_known_in_every_spelling() {
     let origin = Origin::start().await;
-    let text = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n1.ts?a=1{A}\n";
+    let text = "#EXTM3U\n#EXT-X-TARGETDURATION:600\n1.ts?a=1{A}\n";
     origin.script(MEDIA, move |_, nth| {
         let spelling = ["sid[]", "sid%5B%5D", "s%69d%5b]"][nth % 3];
         Answer::ok(text.replace("{A}", &format!("&{spelling}=minted"))).cache_control("max-age=60")
@@ -460,7 +460,7 @@ async fn a_text_that_cannot_be_changed_is_not_sent() {
     // Players take any status of success for one, and others could get it.
     for status in [203, 206] {
         let path = format!("/live/{status}.m3u8");
-        let answer = Answer::status(status).body("#EXTM3U\n#EXT-X-TARGETDURATION:2\n1.ts?sid=minted\n");
+        let answer = Answer::status(status).body("#EXTM3U\n#EXT-X-TARGETDURATION:600\n1.ts?sid=minted\n");
         origin.on(&path, answer.cache_control("max-age=60"));
         let response = edge.get(&path).await;
         assert_eq!(response.status(), 502, "{status}");
@@ -528,13 +528,13 @@ async fn a_filter_that_would_leave_nothing_leaves_all() {
 #[tokio::test]
 async fn hosts_are_changed() {
     let origin = Origin::start().await;
-    let text = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"https://origin.example/i.mp4\"\n\
+    let text = "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXT-X-MAP:URI=\"https://origin.example/i.mp4\"\n\
         https://origin.example:443/1.ts\n//origin.example/2.ts\nhttps://origin.example:8443/3.ts\nhttps://a.origin.example/4.ts\n5.ts\n\
         http://other.example:8443/6.ts?u=https://origin.example/\n";
     origin.on(MEDIA, Answer::ok(text).cache_control("max-age=60"));
     let rules = "[[site.rule]]\nplaylist = { hosts = { \"origin.example\" = \"cdn.example\", \"other.example:8443\" = \"\" } }\n";
     let edge = node(&origin, rules).await;
-    let expected = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"https://cdn.example/i.mp4\"\n\
+    let expected = "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXT-X-MAP:URI=\"https://cdn.example/i.mp4\"\n\
         https://cdn.example/1.ts\n//cdn.example/2.ts\nhttps://origin.example:8443/3.ts\nhttps://a.origin.example/4.ts\n5.ts\n\
         /6.ts?u=https://origin.example/\n";
     assert_eq!(text_of(&edge.ask(&get(MEDIA)).await), expected);

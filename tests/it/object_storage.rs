@@ -196,7 +196,8 @@ async fn the_bucket_may_stand_before_the_host_and_checks_are_signed() {
     let body = content(7, 5000);
     store.put("a.ts", body.clone());
     store.put("health", "ok");
-    let lines = "host = \"s3.example.com\"\nhealth = { path = \"/health\", interval = \"20ms\" }";
+    let lines =
+        "host = \"s3.example.com\"\nhealth = { path = \"/health\", interval = \"20ms\", timeout = \"1m\" }";
     let edge = before(&store, &s3::key(), ", style = \"virtual\"").origin(lines).start().await;
     assert_ok(&edge, "/a.ts", &body).await;
     eventually("a health check", || store.origin.requests("/health") > 2).await;

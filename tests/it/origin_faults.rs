@@ -205,7 +205,7 @@ async fn an_origin_that_stops_in_mid_body_breaks_the_transfer() {
     let origin = Origin::start().await;
     let whole = Answer::ok(content(1, LENGTH)).cache_control("max-age=60");
     origin.on_each("/stuck.m4s", vec![whole.clone().gate_at(CUT, &Gate::closed()), whole]);
-    let edge = Setup::before(&origin).origin("timeouts = { between_bytes = \"200ms\" }").start().await;
+    let edge = Setup::before(&origin).origin("timeouts = { between_bytes = \"3s\" }").start().await;
     assert_broken(&edge.get("/stuck.m4s").await, "the viewer");
     assert_fetched_anew(&edge, &origin, "/stuck.m4s").await;
 }
@@ -218,8 +218,7 @@ async fn a_failing_health_check_takes_a_server_out() {
         origin.on("/healthz", Answer::ok("fine"));
         origin.otherwise(move |_, _| Answer::ok(name).cache_control("no-store"));
     }
-    let health =
-        "health = { path = \"/healthz\", interval = \"20ms\", unhealthy_after = 2, healthy_after = 2 }";
+    let health = "health = { path = \"/healthz\", interval = \"20ms\", timeout = \"1m\", unhealthy_after = 2, healthy_after = 2 }";
     let edge = Setup::with_servers(&[sick.url(), well.url()]).origin(health).start().await;
 
     sick.on("/healthz", Answer::status(500));

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::support::client::{self, Http1, Request, Response};
@@ -360,7 +359,8 @@ async fn a_peer_that_refuses_is_gone_around() {
     origin.otherwise(|request, _| Answer::ok(body_of(request.path())).cache_control("max-age=3600"));
     let port = Port::reserve();
     let node = setup(&origin, port.address, &urls(&[port.address, stranger.address()]), "").start().await;
-    for number in 0..12 {
+    // Who owns what goes by the ports, which are others each time: of a few paths all may be the node's own.
+    for number in 0..60 {
         let path = format!("/{number}.m4s");
         let response = node.get(&path).await;
         assert_eq!(response.status(), 200);
@@ -491,10 +491,9 @@ async fn a_node_alone_asks_the_origin_itself() {
         tier.get(0, &format!("/{number}.m4s")).await;
     }
     assert_eq!(tier.nodes[0].metrics().await.sum("forebay_peer_requests_total", &[]), 0.0);
-    // Nobody listens where a peer was: the listener is dropped at once.
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let port = Port::reserve();
-    let node = setup(&tier.origin, port.address, &urls(&[port.address, gone]), "").start().await;
+    // Nobody listens where a peer was, and nobody else comes to.
+    let (gone, port) = (Port::reserve(), Port::reserve());
+    let node = setup(&tier.origin, port.address, &urls(&[port.address, gone.address]), "").start().await;
     for number in 0..20 {
         let response = node.get(&format!("/alone/{number}.m4s")).await;
         assert_eq!(response.status(), 200);
@@ -526,7 +525,7 @@ async fn a_token_is_checked_by_the_node_that_the_viewer_comes_to() {
     let nodes = protected_pair(&origin, "").await;
     let token = valid("/live/*");
     let signature = token.rsplit('=').next().expect("a signature").to_owned();
-    for number in 0..12 {
+    for number in 0..60 {
         let path = format!("/live/{number}.m4s");
         for node in &nodes {
             let response = node.get(&format!("{path}?hdnts={token}")).await;
@@ -586,14 +585,14 @@ async fn keys_by_claim_are_fetched_from_the_origin_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conditions_of_rules_hold_at_the_owner() {
     let origin = Origin::start().await;
-    origin.otherwise(|_, _| Answer::ok("media").cache_control("max-age=5"));
-    let rules = "[[site.rule]]\npath = \"/live/*\"\nrequest_headers = { x-device = \"tv*\", cookie = \"*\" }\nttl = \"50s\"";
+    origin.otherwise(|_, _| Answer::ok("media").cache_control("max-age=500"));
+    let rules = "[[site.rule]]\npath = \"/live/*\"\nrequest_headers = { x-device = \"tv*\", cookie = \"*\" }\nttl = \"5000s\"";
     let nodes = protected_pair(&origin, rules).await;
     let token = valid("/live/*");
-    for number in 0..8 {
+    for number in 0..60 {
         let path = format!("/live/{number}.m4s");
         for node in &nodes {
-            for (device, ttl) in [("tv-1", "50"), ("phone", "5")] {
+            for (device, most) in [("tv-1", 5000), ("phone", 500)] {
                 let request = Request::get(&path).header("x-device", device);
                 let request = request.header("cookie", &format!("hdnts={token}; theme=dark"));
                 let response = node.ask(&request).await;
@@ -601,8 +600,7 @@ async fn conditions_of_rules_hold_at_the_owner() {
                 let line = response.head.headers.iter().rfind(|(name, _)| name == "cache-status").unwrap();
                 let left = line.1.rsplit("ttl=").next().and_then(|left| left.split(';').next()).unwrap();
                 let left: u64 = left.parse().unwrap();
-                let most: u64 = ttl.parse().unwrap();
-                assert!(left <= most && left + 4 >= most, "{device} at {path}: {line:?}");
+                assert!(left <= most && left + 200 >= most, "{device} at {path}: {line:?}");
             }
         }
         assert_eq!(origin.requests(&path), 2, "{path}: one under each rule");

@@ -43,22 +43,24 @@ async fn a_herd_reaches_the_origin_no_faster_than_the_rate() {
         }
     });
     let edge = Setup::before(&origin)
-        .origin("limits = { requests_per_second = 100, burst = 5, queue = \"1m\" }\nretry = { budget = \"100%\" }")
+        .origin(
+            "limits = { requests_per_second = 25, burst = 5, queue = \"1m\" }\nretry = { budget = \"100%\" }",
+        )
         .more("[[site.rule]]\npath = \"/pass/*\"\nbypass = true")
         .start()
         .await;
     let began = Instant::now();
-    let targets = (0..100).map(|number| match number % 10 {
+    let targets = (0..40).map(|number| match number % 10 {
         0 => format!("/pass/{number}.m4s"),
         _ => format!("/{number}.m4s"),
     });
     let statuses = herd(&edge, targets).await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     let stamps = stamps.lock().expect("a lock").clone();
-    assert!(stamps.len() >= 110, "{} requests", stamps.len());
+    assert!(stamps.len() >= 44, "{} requests", stamps.len());
     for (place, stamp) in stamps.iter().enumerate() {
         let since = (*stamp - began).as_secs_f64();
-        assert!((place + 1) as f64 <= 5.0 + 100.0 * since + 1e-6, "request {} after {since} s", place + 1);
+        assert!((place + 1) as f64 <= 5.0 + 25.0 * since + 1e-6, "request {} after {since} s", place + 1);
     }
     let metrics = edge.metrics().await;
     assert!(metrics.sum("forebay_origin_rate_limited_total", &[("origin", "main")]) > 0.0);
@@ -101,10 +103,13 @@ async fn the_retry_budget_bounds_what_a_failing_origin_is_asked() {
         .start()
         .await;
     const REQUESTS: usize = 100;
+    let began = Instant::now();
     let statuses = herd(&edge, (0..REQUESTS).map(|number| format!("/{number}.m4s"))).await;
     assert!(statuses.iter().all(|status| *status == 503), "{statuses:?}");
     let asked = origin.recorded().len();
-    assert!(asked > REQUESTS && asked <= REQUESTS + REQUESTS / 5 + 5, "{asked} requests");
+    // A few are allowed in each ten seconds, of which the last part alone may have begun anew.
+    let few = 5 * (1 + usize::try_from(began.elapsed().as_secs() / 9).expect("a short time"));
+    assert!(asked > REQUESTS && asked <= REQUESTS + REQUESTS / 5 + few, "{asked} requests");
     let metrics = edge.metrics().await;
     assert!(metrics.sum("forebay_origin_retry_budget_exhausted_total", &[("origin", "main")]) > 0.0);
 }
@@ -173,6 +178,16 @@ async fn a_probe_closes_the_circuit_of_an_origin_that_is_well_again() {
     assert_eq!(edge.get("/after.m4s").await.status(), 200);
 }
 
+/// Asks for what `next` names until the server of `labels` is taken out.
+async fn ask_until_ejected(edge: &Edge, labels: &[(&str, &str)], mut next: impl FnMut() -> String) {
+    crate::support::wait::within("the server to be taken out", async {
+        while edge.metrics().await.sum("forebay_origin_ejected", labels) == 0.0 {
+            edge.get(&next()).await;
+        }
+    })
+    .await;
+}
+
 /// A server that breaks its bodies, or answers with errors, is taken out after a few failures in a row, and comes back when
 /// it is well.
 #[tokio::test]
@@ -189,11 +204,12 @@ async fn a_server_that_fails_is_taken_out_and_let_back() {
         let label = bad.url().replace("http://", "");
         let labels = [("server", label.as_str())];
         let mut number = 0;
-        while edge.metrics().await.sum("forebay_origin_ejected", &labels) == 0.0 {
+        // One that has broken off a body is left alone for two seconds: how many requests that takes is the machine's.
+        ask_until_ejected(&edge, &labels, || {
             number += 1;
-            assert!(number < 1000, "it is never taken out");
-            edge.get(&format!("/{number}.m4s")).await;
-        }
+            format!("/{number}.m4s")
+        })
+        .await;
         bad.otherwise(move |_, _| media());
         let asked = bad.recorded().len();
         crate::support::wait::within("it is asked again", async {
@@ -234,11 +250,11 @@ async fn what_passes_through_takes_a_server_out_that_fails_in_a_row() {
     assert_eq!(edge.metrics().await.sum("forebay_origin_ejected", &labels), 0.0, "not three in a row");
     bad.otherwise(|_, _| Answer::status(503));
     let mut number = 0;
-    while edge.metrics().await.sum("forebay_origin_ejected", &labels) == 0.0 {
+    ask_until_ejected(&edge, &labels, || {
         number += 1;
-        assert!(number < 1000, "it is never taken out");
-        edge.get(&format!("/pass/{number}.m4s")).await;
-    }
+        format!("/pass/{number}.m4s")
+    })
+    .await;
 }
 
 /// A playlist whose server is silent is had from the other one.

@@ -124,7 +124,7 @@ async fn a_purge_is_sent_until_it_is_taken_and_the_next_one_after_it() {
     let (silent, proxy) = (Gate::closed(), Answer::status(500));
     let answers = vec![proxy, Answer::ok("").hold(&silent), Answer::status(429), Answer::ok("")];
     cdn.on_each("/purge", answers);
-    let edge = edge(&origin, &forward(&cdn, "timeout = '200ms'")).await;
+    let edge = edge(&origin, &forward(&cdn, "timeout = '3s'")).await;
     purge(&edge, json!({ "tag": "first" })).await;
     purge(&edge, json!({ "everything": true })).await;
     arrived(&cdn, 1).await;

@@ -285,7 +285,7 @@ async fn a_transfer_that_stalls_goes_on() {
     let origin = Origin::start().await;
     let body = content(1, LENGTH);
     origin.on_each("/a.m4s", vec![whole(&body).gate_at(CUT, &Gate::closed()), whole(&body)]);
-    let edge = Setup::before(&origin).origin("timeouts = { between_bytes = \"100ms\" }").start().await;
+    let edge = Setup::before(&origin).origin("timeouts = { between_bytes = \"2s\" }").start().await;
     assert_same_bytes(edge.get("/a.m4s").await.whole(), &body, "the viewer");
     let asked = &origin.recorded()[1];
     assert!(wanted(asked, LENGTH) >= LENGTH - CUT, "{asked:?}");
@@ -497,14 +497,14 @@ async fn attempts_that_bring_nothing_come_to_an_end() {
 async fn a_transfer_that_takes_too_long_as_a_whole_is_not_gone_on_with() {
     let body = content(1, LENGTH);
     let origin = Origin::start().await;
-    let edge = Setup::before(&origin).origin("timeouts = { total = \"300ms\" }").start().await;
-    origin.on("/a.m4s", whole(&body).paced(1000, Duration::from_secs(5)));
+    let edge = Setup::before(&origin).origin("timeouts = { total = \"3s\" }").start().await;
+    origin.on("/a.m4s", whole(&body).paced(1000, Duration::from_secs(60)));
     let response = edge.get("/a.m4s").await;
     assert!(matches!(response.end, End::Broken(_)), "a clean end after {}", response.body.len());
     assert_eq!(origin.requests("/a.m4s"), 1);
     let text = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n".to_owned() + &"#EXTINF:2,\n1.m4s\n".repeat(10_000);
     let list = whole(&Bytes::from(text));
-    origin.on("/a.m3u8", list.paced(1000, Duration::from_secs(5)));
+    origin.on("/a.m3u8", list.paced(1000, Duration::from_secs(60)));
     assert_eq!(edge.get("/a.m3u8").await.status(), 504);
     assert_eq!(origin.requests("/a.m3u8"), 1);
 }

@@ -111,7 +111,7 @@ async fn what_one_node_has_fetched_is_a_hit_on_the_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_miss_at_once_make_one_request() {
     let (origin, redis) = (Origin::start().await, Redis::start().await);
-    let playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n\
+    let playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n\
                     #EXT-X-MEDIA-SEQUENCE:4\n#EXTINF:2,\n4.ts\n#EXTINF:2,\n5.ts\n";
     let nodes: [Edge; 3] = nodes(&setup(&origin, &redis, "")).await;
     for path in ["/api/x", "/live/v.m3u8?_HLS_msn=5"] {
@@ -148,7 +148,7 @@ async fn each_version_of_a_live_playlist_is_fetched_once() {
         let (_, number) = request.target.split_once("_HLS_msn=").expect("a reload");
         let last: u64 = number.parse().expect("a number");
         Answer::ok(format!(
-            "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n\
+            "#EXTM3U\n#EXT-X-TARGETDURATION:600\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n\
              #EXT-X-MEDIA-SEQUENCE:{last}\n#EXTINF:2,\n{last}.ts\n"
         ))
     });
@@ -461,7 +461,7 @@ async fn what_is_no_value_is_a_miss_and_is_overwritten() {
 async fn viewers_notice_nothing_when_redis_is_away() {
     let (origin, mut redis) = (Origin::start().await, Redis::start().await);
     origin.otherwise(|_, _| Answer::ok("x").cache_control("max-age=600"));
-    let fleet = format!("[fleet]\nbus = '{}'\nshare = {{ timeout = '20ms' }}", redis.url());
+    let fleet = format!("[fleet]\nbus = '{}'\nshare = {{ timeout = '200ms' }}", redis.url());
     let edge = Setup::before(&origin).more(RULES).more(&fleet).start().await;
     redis.pause();
     let begun = Instant::now();
@@ -472,18 +472,20 @@ async fn viewers_notice_nothing_when_redis_is_away() {
     let taken = begun.elapsed();
     let away = told(&edge, "away").await;
     assert_eq!(away, 200.0);
-    assert!(taken < Duration::from_millis(20) * 400, "{taken:?}");
+    assert!(taken < Duration::from_millis(200) * 400, "{taken:?}");
     redis.kill();
     eventually("the node to notice", || edge.everything_written().contains("is away")).await;
     assert_eq!(edge.get("/api/killed").await.outcome(), "miss");
     redis.start_again().await;
     let mut number = 0;
-    while edge.metrics().await.sum("forebay_share_writes_total", &[("result", "stored")]) < 1.0 {
-        number += 1;
-        assert_eq!(edge.get(&format!("/api/again/{number}")).await.outcome(), "miss");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is shared again");
-    }
+    within("something to be shared again", async {
+        while edge.metrics().await.sum("forebay_share_writes_total", &[("result", "stored")]) < 1.0 {
+            number += 1;
+            assert_eq!(edge.get(&format!("/api/again/{number}")).await.outcome(), "miss");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 /// A node that has taken the turn and is killed keeps others for no longer than they wait.
@@ -593,7 +595,7 @@ async fn what_a_node_puts_there_that_has_not_applied_a_purge_yet_is_purged() {
         let lifetime = Lifetime::lasting(SystemTime::now(), Duration::from_secs(600));
         Object { provenance, ..Object::new(key, Kind::Other, header, lifetime, body.into()) }
     };
-    let purged_there = async |seen| match ahead.look(spot, seen, Duration::from_secs(1)).await {
+    let purged_there = async |seen| match ahead.look(spot, seen, Duration::from_secs(60)).await {
         Look::Found(shared) => {
             let provenance = Provenance { generation: shared.generation, ..object().provenance };
             (shared.stamp, store.is_purged(&Object { provenance, ..object() }))
@@ -609,7 +611,7 @@ async fn what_a_node_puts_there_that_has_not_applied_a_purge_yet_is_purged() {
     let (stamp, purged) = purged_there(Some(stamp)).await;
     assert!(!purged, "fetched after the purge");
     behind.put(spot, &object(), None, Mark { place: (2, 0), at: Instant::now() }).await;
-    let look = ahead.look(spot, Some(stamp), Duration::from_secs(1)).await;
+    let look = ahead.look(spot, Some(stamp), Duration::from_secs(60)).await;
     assert!(matches!(look, Look::Refused(_, forebay::coalesce::fill::share::Told::Purged)), "{look:?}");
     *told.applied.lock().expect("a place") = None;
     assert_eq!(behind.mark(), None, "what is not known is not shared");

@@ -535,7 +535,7 @@ async fn the_wait_for_a_slice_is_bounded() {
     let origin = Origin::start().await;
     let (good, never) = (film(&body), film(&body).hold(&Gate::closed()));
     origin.script(PATH, move |_, nth| if nth == 0 { good.clone() } else { never.clone() });
-    let edge = slicing(&origin).limits("coalesce_wait = \"100ms\"").start().await;
+    let edge = slicing(&origin).limits("coalesce_wait = \"3s\"").start().await;
     let broken = part(&edge, 0, 2 * MIB).await;
     assert!(matches!(broken.end, End::Broken(_)));
     assert_same_bytes(&broken.body, &body[..MIB], "the first slice");

@@ -121,8 +121,7 @@ async fn the_manifest_needs_the_sites_token() {
 async fn an_unhealthy_origin_demotes_the_node_until_it_is_well() {
     let mut origin = Origin::start().await;
     origin.on("/healthz", Answer::ok("ok"));
-    let health =
-        "health = { path = \"/healthz\", interval = \"20ms\", unhealthy_after = 2, healthy_after = 2 }";
+    let health = "health = { path = \"/healthz\", interval = \"20ms\", timeout = \"1m\", unhealthy_after = 2, healthy_after = 2 }";
     let edge = setup(&origin, "", "").origin(health).start().await;
     await_first(&edge, "edge").await;
     origin.stop().await;
@@ -169,6 +168,31 @@ async fn overload_demotes_the_node_with_hysteresis() {
     })
     .await;
     assert_eq!(edge.metrics().await.sum("forebay_steering_overloaded", &overloaded), 0.0);
+}
+
+/// So does what the node sends, passed through or from what it holds; when it sends nothing any more, it is over.
+#[tokio::test]
+async fn what_the_node_sends_demotes_it_until_it_sends_less() {
+    tokio::join!(demoted_by("/held.m4s"), demoted_by("/passed.bin"));
+}
+
+async fn demoted_by(path: &str) {
+    let origin = Origin::start().await;
+    origin.on(path, Answer::ok(vec![7; 1_000_000]).cache_control("max-age=600"));
+    let bypass = "[[site.rule]]\npath = \"/passed.bin\"\nbypass = true\n";
+    let overload = "overload = { egress = \"1Mbit/s\", until = 90 }";
+    let edge = setup(&origin, overload, "").more(bypass).start().await;
+    let egress = "forebay_steering_egress_bits_per_second";
+    assert_eq!(priority(&edge.get(PATH).await)[0], "edge");
+    // 32 Mbit: on the average of 10 seconds more than three times the bound.
+    for _ in 0..4 {
+        assert_eq!(edge.get(path).await.whole().len(), 1_000_000);
+    }
+    let metrics = edge.await_metric(egress, &[], 1_000_001.0).await;
+    assert!(metrics.sum(egress, &[]) <= 3_200_000.0, "{path}: {}", metrics.sum(egress, &[]));
+    await_first(&edge, "b").await;
+    await_first(&edge, "edge").await;
+    assert!(edge.metrics().await.sum(egress, &[]) < 900_000.0, "{path}");
 }
 
 /// While a node that is told to stop still accepts, players are sent away: its pathway is last, and the next manifest is the

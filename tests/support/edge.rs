@@ -141,6 +141,7 @@ impl Setup {
         self.tls().file("nodes.pem", authority_pem)
     }
 
+    /// Threads are not pinned: the nodes of all tests would share the first processors.
     fn text(&self, directory: &Path) -> String {
         let servers: Vec<String> = self.servers.iter().map(|server| format!("{server:?}")).collect();
         let https = if self.tls {
@@ -152,7 +153,7 @@ impl Setup {
             String::new()
         };
         let text = format!(
-            "[server]\nhttp = [\"{}\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\n{https}\n{}\n\
+            "[server]\nhttp = [\"{}\"]\nadmin = \"127.0.0.1:0\"\nthreads = 2\npin_threads = false\n{https}\n{}\n\
              [store]\nmemory = \"{}\"\n{}\n[limits]\n{}\n[log]\naccess = \"{}\"\n{}\n\
              [origin.main]\nservers = [{}]\n{}\n[[site]]\nhosts = {}\norigin = \"main\"\n{}\n{}",
             self.http.as_deref().unwrap_or("127.0.0.1:0"),

@@ -284,6 +284,7 @@ fn shared_socket(address: SocketAddr) -> TcpSocket {
 pub struct Origin {
     address: SocketAddr,
     shared: Arc<Shared>,
+    listening: Arc<TcpListener>,
     serving: Option<tokio::task::JoinHandle<()>>,
     reserved: Option<TcpSocket>,
 }
@@ -294,9 +295,9 @@ impl Origin {
         let listener =
             shared_socket(SocketAddr::from(([127, 0, 0, 1], 0))).listen(1024).expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared::default());
-        let serving = Some(tokio::spawn(serve(listener, Arc::clone(&shared))));
-        Origin { address, shared, serving, reserved: None }
+        let (shared, listening) = (Arc::new(Shared::default()), Arc::new(listener));
+        let serving = Some(tokio::spawn(serve(Arc::clone(&listening), Arc::clone(&shared))));
+        Origin { address, shared, listening, serving, reserved: None }
     }
 
     /// An origin whose port refuses connections until [`Origin::restart`].
@@ -378,6 +379,8 @@ impl Origin {
     pub async fn stop(&mut self) {
         // Bound before the listener goes, so that the port is never anybody else's.
         self.reserved = Some(shared_socket(self.address));
+        // Not only closed: another test may be starting a process just now, which holds all sockets of this one for a moment.
+        socket2::SockRef::from(&*self.listening).shutdown(std::net::Shutdown::Both).expect("a listener");
         if let Some(serving) = self.serving.take() {
             serving.abort();
             let _ = serving.await;
@@ -387,8 +390,8 @@ impl Origin {
     /// Serves again, on the same port, after [`Origin::stop`].
     pub fn restart(&mut self) {
         let socket = self.reserved.take().expect("an origin that was stopped");
-        let listener = socket.listen(1024).expect("a listener");
-        self.serving = Some(tokio::spawn(serve(listener, Arc::clone(&self.shared))));
+        self.listening = Arc::new(socket.listen(1024).expect("a listener"));
+        self.serving = Some(tokio::spawn(serve(Arc::clone(&self.listening), Arc::clone(&self.shared))));
     }
 }
 
@@ -400,7 +403,7 @@ impl Drop for Origin {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve(listener: Arc<TcpListener>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         if let Ok((stream, _)) = listener.accept().await {

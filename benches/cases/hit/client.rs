@@ -14,7 +14,7 @@ pub(super) fn request(host: &str, target: &str) -> Vec<u8> {
 }
 
 /// An answer that is being read.
-pub(super) struct Answer {
+pub struct Answer {
     buffer: Vec<u8>,
     filled: usize,
     /// Bytes of the header and of the body, when the header has come.

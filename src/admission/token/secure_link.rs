@@ -1,4 +1,4 @@
-//! nginx `secure_link` tokens: the MD5 of an expression ([`formats::secure_link::Expression`]), or of a link and a word.
+//! nginx `secure_link` tokens: the MD5 of an expression ([`crate::config::formats::secure_link::Expression`]), or of a link and a word.
 //!
 //! A bare MD5 is no MAC: with the secret in front it can be lengthened by whoever has one token, and it is fast to guess
 //! for short secrets. The format is here so that links that exist can be served; policies that use it are warned of when

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Fill;
 use crate::asset::Kind;
 use crate::hls::names::names_around;
+use crate::hls::order::order;
 use crate::hls::variables::{Around, Variables};
 use crate::hls::{self, Named, PlaylistFacts};
-use crate::key::query_of;
 use crate::key::reference::path_of;
+use crate::key::{hash_of, query_of, undirected};
 use crate::playlists::NamedTo;
 use crate::playlists::assets::Defined;
+use crate::playlists::media::{Next, Told};
 use crate::store::Object;
 
 /// Assets that are learned from one playlist, and keys; of more, those that stand last in it: the newest.
@@ -34,7 +36,8 @@ const DEFINED_BYTES_MAX: usize = 4096;
 impl Fill<'_> {
     /// Remembers what a playlist names that is kept, or is going to be: before viewers have it, so that they ask for
     /// nothing that is not known yet. Bounded by [`NAMES_MAX`]; what is remembered already costs a look-up each.
-    pub(super) fn learn_names(&self, facts: &PlaylistFacts, text: &[u8]) {
+    /// `headers` are those of the answer that it came with.
+    pub(super) fn learn_names(&self, facts: &PlaylistFacts, text: &[u8], headers: &HeaderMap) {
         let Ok(text) = std::str::from_utf8(text) else { return };
         let (site, playlists) = (&self.job.site, &self.coalescer.playlists);
         let target = self.flight.key.target();
@@ -46,10 +49,13 @@ impl Fill<'_> {
         let imported = if facts.multivariant { None } else { playlists.assets.defined(&site.name, path) };
         let around = Around { query: query_of(target), imported: imported.as_deref().unwrap_or_default() };
         let mut found = Found::of(text, &around, named_to);
-        let mut since = named_to.map_or(now, |to| to.at);
+        let (mut since, mut from) = named_to.map_or((now, 0), |to| (to.at, to.next));
         if !found.continues {
             found = Found::of(text, &around, None);
-            since = now;
+            (since, from) = (now, 0);
+        }
+        if site.tells_cmsd && known.is_some() {
+            self.learn_order(text, &around, from, headers);
         }
         if let Some((uri, end)) = &found.parted
             && let Some((named, _)) = site.resolve(uri, path)
@@ -74,6 +80,33 @@ impl Fill<'_> {
         if let (Some(known), Some((next, last))) = (known, found.to) {
             known.set_named_to(NamedTo { next, last, at: since });
         }
+    }
+
+    /// Remembers how long what a media playlist lists plays and what comes after it, from the segment before number `from` on. Of a
+    /// playlist that is there for some alone nothing is remembered, and nothing of what only a query tells apart: it may be of one session.
+    fn learn_order(&self, text: &str, around: &Around<'_>, from: u64, headers: &HeaderMap) {
+        let (site, key) = (&self.job.site, &self.flight.key);
+        // The first answer that varies has come under a key that is everybody's still.
+        let varies = !self.open_names(headers).is_some_and(|open| open.is_empty());
+        if varies || self.job.authorization.is_some() || !key.is_for_all() {
+            return;
+        }
+        let (by, path) = (hash_of(&undirected(&key.text)), path_of(key.target()));
+        let mut left = NAMES_MAX;
+        let resolve = |named: &Named<'_>| {
+            let (path, query) = site.resolve(&named.uri, path)?;
+            query.is_none().then_some(path)
+        };
+        order(text, around, from.saturating_sub(1), |named, next| {
+            let Some(at) = resolve(named).filter(|_| left > 0) else { return };
+            left -= 1;
+            let next = next.and_then(|next| Next::after(&at, (&resolve(next)?, next.range)));
+            let told = Told { duration: named.duration(), next };
+            // What is listed twice, as a slate is, has two places that each say what comes next.
+            let part = named.part.map_or(0, |part| part.saturating_add(1));
+            let place = u128::from(named.msn.unwrap_or(0)) << 64 | u128::from(part);
+            self.coalescer.playlists.media.tell(&site.name, (&at, named.range), by ^ place, told);
+        });
     }
 
     /// Remembers what keys a playlist names that is not kept: they are nobody else's, whoever's the playlist is.
@@ -106,7 +139,7 @@ impl Fill<'_> {
             several => Bytes::from(several.concat()),
         };
         if let Ok(facts) = hls::read::read(&text) {
-            self.learn_names(&facts, &text);
+            self.learn_names(&facts, &text, &object.header.headers);
         }
     }
 }

@@ -378,7 +378,7 @@ impl Fill<'_> {
             if let Some(made) = made {
                 self.coalescer.playlists.get_or_insert(&self.flight.key.text).make_here(made);
             }
-            self.learn_names(facts, &body);
+            self.learn_names(facts, &body, &header.headers);
         }
         let bytes = charge(&self.flight.key, &header, body.len() as u64);
         if bytes > store.object_bytes_max() {

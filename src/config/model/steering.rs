@@ -51,6 +51,8 @@ pub struct Overload {
     pub viewers: Option<u64>,
     /// Connections.
     pub connections: Option<u64>,
+    /// Bits of bodies sent in a second.
+    pub egress: Option<u64>,
     /// Percent of a bound below which it is over.
     pub until: u8,
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Duration;
+use super::{BitRate, Duration};
 
 /// `[steering.NAME]`
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -89,6 +89,11 @@ pub(in crate::config) struct Overload {
     /// Viewers' connections open at once (`forebay_connections`).
     #[schemars(range(min = 1, max = 1_000_000_000), example = 8_000)]
     pub(in crate::config) connections: Option<u64>,
+    /// Bits of bodies sent to viewers and other nodes in a second, on the average of 10 seconds
+    /// (`forebay_steering_egress_bits_per_second`): less than the network of the node carries, since headers and TLS are not
+    /// counted. From `1kbit/s`.
+    #[schemars(example = BitRate::new("8Gbit/s"))]
+    pub(in crate::config) egress: Option<BitRate>,
     /// Percent of each bound below which the load must fall for the pathway to have its place back.
     #[serde(default = "Overload::until")]
     #[schemars(range(min = 1, max = 99))]

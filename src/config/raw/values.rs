@@ -57,6 +57,31 @@ impl JsonSchema for Duration {
     }
 }
 
+/// A bit rate as it is written, such as `8Gbit/s`; read by [`crate::config::units::bit_rate`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub(in crate::config) struct BitRate(pub(in crate::config) String);
+
+impl BitRate {
+    pub(super) fn new(text: &str) -> BitRate {
+        BitRate(text.to_owned())
+    }
+}
+
+impl JsonSchema for BitRate {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "BitRate".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9]+(bit|kbit|Mbit|Gbit|Tbit)/s$" })
+    }
+}
+
 /// A share as it is written, such as `20%`; read by [`crate::config::units::percent`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]

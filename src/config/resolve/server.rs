@@ -85,6 +85,7 @@ pub(super) fn server(report: &mut Report, raw: &raw::Server) -> Server {
         admin,
         admin_token: admin_token(report, raw, admin),
         threads: raw.threads.and_then(|threads| NonZeroUsize::new(threads as usize)),
+        pin_threads: raw.pin_threads,
         h2c: raw.h2c,
         zero_copy: raw.zero_copy,
         trusted_proxies: networks(report, "server.trusted_proxies", &raw.trusted_proxies),

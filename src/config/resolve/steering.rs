@@ -7,8 +7,11 @@ use http::Uri;
 
 use super::super::diagnostic::{Report, join};
 use super::super::model::{Overload, Pathway, Replacement, Steering, SteeringTag};
-use super::super::raw;
+use super::super::{raw, units};
 use super::{DAY, duration, label, no_duplicates, origin};
+
+/// Bits per second of a bound of egress, at least.
+const EGRESS_MIN: u64 = 1000;
 
 /// Bytes of a pathway's ID.
 const ID_BYTES_MAX: usize = 64;
@@ -143,15 +146,32 @@ fn successor(report: &mut Report, key: &str, written: &str) {
 }
 
 fn overload(report: &mut Report, key: &str, raw: Option<&raw::Overload>, connections: usize) -> Overload {
-    let Some(raw) = raw else { return Overload { viewers: None, connections: None, until: 100 } };
-    if raw.viewers.is_none() && raw.connections.is_none() {
-        report.mistake(key, "has no effect without a bound", "add viewers or connections, or remove it");
+    let Some(raw) = raw else {
+        return Overload { viewers: None, connections: None, egress: None, until: 100 };
+    };
+    if raw.viewers.is_none() && raw.connections.is_none() && raw.egress.is_none() {
+        let remedy = "add viewers, connections or egress, or remove it";
+        report.mistake(key, "has no effect without a bound", remedy);
     }
     if raw.connections.is_some_and(|bound| bound >= connections as u64) {
         let reason = format!("is never exceeded: limits.connections is {connections}");
         report.mistake(&format!("{key}.connections"), reason, "lower it below limits.connections");
     }
-    Overload { viewers: raw.viewers, connections: raw.connections, until: raw.until }
+    let egress = raw.egress.as_ref().and_then(|written| egress(report, &format!("{key}.egress"), &written.0));
+    Overload { viewers: raw.viewers, connections: raw.connections, egress, until: raw.until }
+}
+
+/// A bound in bits per second, [`EGRESS_MIN`] at least.
+fn egress(report: &mut Report, key: &str, written: &str) -> Option<u64> {
+    match units::bit_rate(written) {
+        Ok(bits) if bits >= EGRESS_MIN => return Some(bits),
+        Ok(_) => {
+            let reason = format!("\"{written}\" is less than 1kbit/s");
+            report.mistake(key, reason, "write a bit rate, such as \"8Gbit/s\"");
+        }
+        Err(error) => report.mistake(key, error.reason, error.remedy),
+    }
+    None
 }
 
 /// What a rule puts into playlists: `key` is that of its `steering`, `of_site` what its site refers to.

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use super::*;
+use crate::playlists::media::Next;
 use proptest::prelude::*;
 use sfv::{BareItem, FieldType, ListEntry};
 
@@ -17,7 +18,8 @@ fn text(header: &ResponseHeader, name: &HeaderName) -> String {
     header.headers.get(name).map_or(String::new(), |value| value.to_str().unwrap().to_owned())
 }
 
-const PLAYLIST: About = About { object_type: Some("m"), format: Some("h"), stream_type: Some("l") };
+const PLAYLIST: About =
+    About { bitrate: None, media: None, object_type: Some("m"), format: Some("h"), stream_type: Some("l") };
 
 #[test]
 fn what_the_origin_did_not_say_is_added() {
@@ -33,6 +35,36 @@ fn what_the_origin_did_not_say_is_added() {
         describe(&mut header, &PLAYLIST);
         assert_eq!(text(&header, &STATIC), expected);
     }
+}
+
+#[test]
+fn a_segment_tells_how_long_it_plays_and_what_comes_next() {
+    let range = |start, len| Some(ByteRange { start, len });
+    let next = |path: Option<&str>, range| Some(Next { path: path.map(Into::into), range });
+    for (next, expected) in [
+        (None, "d=4004,br=812,v=1"),
+        (next(Some("..%2F8.m4s"), None), "d=4004,br=812,nor=\"..%2F8.m4s\",v=1"),
+        (next(None, range(5, Some(2))), "d=4004,br=812,nrr=\"5-6\",v=1"),
+        (next(Some("8"), range(0, None)), "d=4004,br=812,nor=\"8\",nrr=\"0-\",v=1"),
+    ] {
+        let told = Told { duration: Some(Duration::from_millis(4004)), next };
+        let about = About { bitrate: Some(812), media: Some(Arc::new(told)), ..About::default() };
+        let mut ours = header(&[]);
+        describe(&mut ours, &about);
+        assert_eq!(text(&ours, &STATIC), expected);
+        let mut theirs = header(&[(STATIC, "d=1,br=2,nor=\"3\",nrr=\"4-\"")]);
+        describe(&mut theirs, &about);
+        assert_eq!(text(&theirs, &STATIC), "d=1,br=2,nor=\"3\",nrr=\"4-\",v=1");
+    }
+}
+
+#[test]
+fn a_bitrate_is_that_of_the_whole_duration() {
+    let of = |bytes, ms| bitrate(bytes, Duration::from_millis(ms));
+    assert_eq!(of(500_000, 4000), Some(1000));
+    assert_eq!(of(1, 3), Some(3));
+    assert_eq!(of(100, 0), None);
+    assert_eq!(of(u64::MAX, 1), None);
 }
 
 #[test]
@@ -59,7 +91,8 @@ fn the_time_a_reload_was_held_is_static_and_the_origins_word_stands() {
 
 #[test]
 fn the_nodes_member_comes_after_those_of_earlier_hops() {
-    let full = Hop { throughput: Some(48_000), round_trip: Some(23), delay: Some(140), hit: false };
+    let full =
+        Hop { throughput: Some(48_000), round_trip: Some(23), delay: Some(140), duress: false, hit: false };
     let ours = "\"forebay-a\";etp=48000;rtt=23;rd=140;com.forebay-hit=?0";
     let hit = Hop { delay: None, hit: true, ..full };
     let told = |said: &[&str], hop: &Hop, passes| {
@@ -73,6 +106,8 @@ fn the_nodes_member_comes_after_those_of_earlier_hops() {
     assert_eq!(told(&["\"o\";etp=9"], &hit, false), "\"forebay-a\";etp=48000;rtt=23;com.forebay-hit");
     assert_eq!(told(&["\"o;etp=9"], &full, true), ours, "what cannot be read would spoil the rest");
     assert_eq!(told(&[], &Hop::default(), true), "\"forebay-a\";com.forebay-hit=?0");
+    let laden = Hop { duress: true, ..Hop::default() };
+    assert_eq!(told(&[], &laden, true), "\"forebay-a\";du;com.forebay-hit=?0");
 }
 
 #[test]
@@ -109,9 +144,10 @@ proptest! {
         throughput: Option<u64>,
         round_trip: Option<u64>,
         delay: Option<u64>,
+        duress: bool,
         hit: bool,
     ) {
-        let hop = Hop { throughput, round_trip, delay, hit };
+        let hop = Hop { throughput, round_trip, delay, duress, hit };
         let before = before.as_deref().unwrap_or_default();
         let mut header = header(&[(DYNAMIC, before)]);
         append_hop(&mut header, "forebay", &hop, true);
@@ -122,6 +158,7 @@ proptest! {
         prop_assert_eq!(own.bare_item.as_string().map(|name| name.as_str()), Some("forebay"));
         prop_assert_eq!(own.params.get("com.forebay-hit"), Some(&BareItem::Boolean(hit)));
         prop_assert_eq!(own.params.contains_key("etp"), throughput.is_some());
+        prop_assert_eq!(own.params.get("du"), duress.then_some(&BareItem::Boolean(true)));
         prop_assert!(list.serialize().is_some());
     }
 

@@ -44,9 +44,9 @@ fn an_update_is_made_once_and_is_another_representation() {
         ("cache-control", "max-age=2"),
     ];
     let full = object(&live(), Kind::MediaPlaylist, &fields);
-    let update = select(store(1 << 20), &full).unwrap();
+    let update = select(store(1 << 20), &full, None).unwrap();
     assert_eq!(text_of(&update), delta(&live()).unwrap());
-    assert!(Arc::ptr_eq(&update, &select(store(1 << 20), &full).unwrap()));
+    assert!(Arc::ptr_eq(&update, &select(store(1 << 20), &full, None).unwrap()));
     let get = |name: &str| update.header.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     assert_eq!(get("etag").as_deref(), Some("W/\"v1-delta\""));
     assert_eq!(get("content-length"), Some(text_of(&update).len().to_string()));
@@ -64,7 +64,7 @@ fn what_is_no_live_playlist_as_it_is_goes_in_full() {
         object(&live(), Kind::MediaPlaylist, &[("content-encoding", "gzip")]),
         object("\u{0}", Kind::MediaPlaylist, &[]),
     ] {
-        assert!(select(store(1 << 20), &object).is_none(), "{:?}", object.kind);
+        assert!(select(store(1 << 20), &object, None).is_none(), "{:?}", object.kind);
     }
 }
 
@@ -76,19 +76,28 @@ fn a_playlist_that_is_still_read_is_looked_at_again() {
     let key = Key { hash: 1, text: "s /a.m3u8".into() };
     let lifetime = Lifetime::ended(UNIX_EPOCH);
     let object = Arc::new(Object::new(key, Kind::MediaPlaylist, header, lifetime, Arc::clone(&body).into()));
-    assert!(select(store(1 << 20), &object).is_none());
+    assert!(select(store(1 << 20), &object, None).is_none());
     body.finish();
-    assert!(select(store(1 << 20), &object).is_some());
+    assert!(select(store(1 << 20), &object, None).is_some());
 }
 
 #[test]
 fn an_update_takes_room_in_the_store_or_is_not_made() {
     let full = object(&live(), Kind::MediaPlaylist, &[]);
-    assert!(select(store(1024), &full).is_none(), "no room");
+    assert!(select(store(1024), &full, None).is_none(), "no room");
     let full = object(&live(), Kind::MediaPlaylist, &[]);
     let store = store(1 << 20);
     let before = store.take(1 << 20).expect("all of it");
     drop(before);
-    let _update = select(store, &full).unwrap();
+    let _update = select(store, &full, None).unwrap();
     assert!(store.take(1 << 20).is_none(), "the update counts");
+}
+
+#[test]
+fn an_update_is_for_those_alone_who_ask_for_what_its_playlist_holds() {
+    let (store, full) = (store(1 << 20), object(&live(), Kind::MediaPlaylist, &[]));
+    let reload = |msn| Some(Reload { msn, part: None });
+    assert!(select(store, &full, reload(19)).is_some());
+    assert!(select(store, &full, reload(20)).is_none());
+    assert!(select(store, &full, None).is_some());
 }

@@ -60,7 +60,7 @@ impl Running {
         let before = self.origin.total_requests();
         let running = Arc::clone(self);
         let asking = tokio::spawn(async move { running.get(&target).await });
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.origin.total_requests() == before {
             assert!(Instant::now() < deadline, "the request did not arrive");
             tokio::task::yield_now().await;

@@ -4,6 +4,7 @@ use percent_encoding::percent_decode_str;
 use proptest::prelude::*;
 
 use super::*;
+use crate::key::{QueryChoice, is_named, target_of};
 
 fn merged(sent: &str) -> String {
     path(sent, true).unwrap().into_owned()
@@ -108,6 +109,47 @@ fn bytes_that_are_no_text_are_encoded() {
     assert!(matches!(text("/é".as_bytes()), Cow::Borrowed("/é")));
 }
 
+#[test]
+fn what_is_left_keeps_its_encodings_and_nothing_else() {
+    let is_left = |parameter: &str| is_named(parameter, "token");
+    let left = |sent| query_leaving(sent, is_left).unwrap();
+    for sent in ["token=exp=1~acl=%2flive%2f*~%41", "a=1&token=%7e&b=2", "token=&token=%3d"] {
+        assert!(matches!(left(sent), Some(Cow::Borrowed(same)) if same == sent), "{sent}");
+    }
+    for (sent, normal) in [
+        ("%61=1&token=%2f&b=%2f", "a=1&token=%2f&b=%2F"),
+        ("token=%2f&&b=1&", "token=%2f&b=1"),
+        ("&token=%2f", "token=%2f"),
+        ("_HLS_msn=07&token=%2f", "_HLS_msn=7&token=%2f"),
+        ("%74oken=%2f&token%3d%2f", "token=%2F&token%3D%2F"),
+        ("token=%2f|", "token=%2F%7C"),
+        ("tokens=%2f", "tokens=%2F"),
+    ] {
+        assert_eq!(left(sent).as_deref(), Some(normal), "{sent}");
+    }
+    for sent in ["token=%2", "token=%0a", "token=%zz&a=1", "a=1&token=\n"] {
+        assert_eq!(query_leaving(sent, is_left), Err(NotATarget), "{sent:?}");
+    }
+}
+
+/// The normal form by its definition: all of the text first, and then what says nothing.
+fn plainly(sent: &str) -> Result<Option<String>, NotATarget> {
+    let mut text = String::new();
+    respell(sent.as_bytes(), &mut text)?;
+    let plain = |parameter: &str| match parameter.split_once('=') {
+        Some((name @ ("_HLS_msn" | "_HLS_part"), digits))
+            if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            let digits = digits.trim_start_matches('0');
+            format!("{name}={}", if digits.is_empty() { "0" } else { digits })
+        }
+        _ => parameter.to_owned(),
+    };
+    let parameters: Vec<String> =
+        text.split('&').filter(|parameter| !parameter.is_empty()).map(plain).collect();
+    Ok((!parameters.is_empty()).then(|| parameters.join("&")))
+}
+
 /// The path's bytes with all encodings undone, dots and slashes removed by their plain definition.
 fn meaning(path: &str, merge_slashes: bool) -> Vec<Vec<u8>> {
     let mut kept: Vec<Vec<u8>> = Vec::new();
@@ -156,6 +198,27 @@ proptest! {
         prop_assert_eq!(parts(normal), parts(&sent));
         let again = query(normal).unwrap();
         prop_assert_eq!(again.as_deref().unwrap_or_default(), normal);
+    }
+
+    #[test]
+    fn what_is_left_changes_no_key_and_refuses_the_same(
+        sent in "((&|hdnts=|hdnts|%68dnts%3D|_HLS_msn=0|_HLS_part=|CMCD=|b=|a)\
+                 (exp=1~|%2f|%2F|%41|%7e|%26|%3d|%C3%A9|=|\\?|/|\\*|\\[|\\||é|#|0|%|%0a|%4){0,4}&?){0,6}",
+        listed in proptest::option::of(Just(vec!["a".to_owned()])),
+    ) {
+        let is_token = |parameter: &str| is_named(parameter, "hdnts");
+        let choice = QueryChoice { listed: listed.as_deref(), is_ignored: &is_token };
+        let key = |query: Option<&str>| target_of("/v.m3u8", query, &choice);
+        let old = plainly(&sent).map(|query| key(query.as_deref()));
+        let new = query_leaving(&sent, is_token).map(|query| key(query.as_deref()));
+        prop_assert_eq!(&old, &new);
+        let without = query(&sent).map(|query| key(query.as_deref()));
+        prop_assert_eq!(&old, &without);
+        prop_assert_eq!(plainly(&sent), query(&sent).map(|query| query.map(Cow::into_owned)));
+        // What goes on is a target, also where the token in it is as it was sent.
+        if let Ok(Some(query)) = query_leaving(&sent, is_token) {
+            prop_assert!(query.bytes().all(|byte| byte == b'%' || stays(byte)), "{}", query);
+        }
     }
 
     #[test]

@@ -61,7 +61,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("age_s", "age of the stored object"),
     ("ttl_s", "freshness left to the stored object; negative: stale for so long"),
     ("session", "the token's id"),
-    ("cmcd", "what the player says: sid, ot, br, bl, mtp, bs, su, nor"),
+    (
+        "cmcd",
+        "what the player says: sid, ot, br, bl, mtp (and br_by, bl_by, mtp_by: by object type), bs, su, nor, v",
+    ),
     ("user_agent", "User-Agent header"),
     ("tls_fingerprint", "JA4 of the client, with log.tls_fingerprint; absent where it is not known"),
     ("node", "the node that the request came from; absent for a viewer's"),

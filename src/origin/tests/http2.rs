@@ -491,21 +491,25 @@ async fn a_connection_whose_stream_stalls_takes_no_more_streams_but_its_others_g
     })
     .await;
     let config = Origin { http2: true, ..origin(vec![server.server(false)]) };
-    // Long enough for what does come, on a busy machine too.
-    let runs_out = Duration::from_secs(1);
-    let total = PATIENCE;
+    // Before the connections are asked whether they are there.
+    let (runs_out, total) = (Duration::from_secs(9), PATIENCE);
     let short = OriginTimeouts { connect: PATIENCE, first_byte: runs_out, between_bytes: runs_out, total };
     let (group, _registry) = set_up(&Origin { timeouts: short, ..config });
     let mut other = group.fetch(&get("/goes-on")).await.unwrap();
     assert_eq!(other.chunk().await.unwrap().unwrap(), "begun");
     let mut stalled = group.fetch(&get("/stalls")).await.unwrap();
     assert_eq!(stalled.chunk().await.unwrap().unwrap(), "begun");
-    assert_eq!(stalled.chunk().await.unwrap_err().as_str(), "between_bytes_timeout");
+    let (late, ()) = tokio::join!(stalled.chunk(), pass(runs_out));
+    assert_eq!(late.unwrap_err().as_str(), "between_bytes_timeout");
     assert_eq!(fetched(&group, "/x").await.unwrap(), "yes");
     assert_eq!(server.connections(), 2);
     go.add_permits(1);
     assert_eq!(body(&mut other).await.unwrap(), "end");
-    assert_eq!(fetched(&group, "/silent").await.unwrap_err().as_str(), "first_byte_timeout");
+    let (late, ()) = tokio::join!(fetched(&group, "/silent"), async {
+        eventually("it is asked", || server.seen().iter().any(|(_, path)| path == "/silent")).await;
+        pass(runs_out).await;
+    });
+    assert_eq!(late.unwrap_err().as_str(), "first_byte_timeout");
     assert_eq!(fetched(&group, "/x").await.unwrap(), "yes");
     assert_eq!(server.connections(), 3);
 }

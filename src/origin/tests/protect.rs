@@ -7,13 +7,7 @@ use crate::origin::members::{Found, Members};
 use crate::origin::own::Own;
 
 fn breaker() -> Breaker {
-    Breaker {
-        failures_percent: 50,
-        requests: 4,
-        window: PATIENCE,
-        open: Duration::from_millis(300),
-        probes: 2,
-    }
+    Breaker { failures_percent: 50, requests: 4, window: PATIENCE, open: LONG, probes: 2 }
 }
 
 fn eject(time: Duration) -> Eject {
@@ -59,7 +53,8 @@ async fn an_open_circuit_sends_nothing_and_probes_close_it() {
     assert_eq!(group.upstream_peer(&Method::GET).await.err().unwrap().as_str(), "circuit_open");
     assert!(group.spare_turn().is_none());
     assert_eq!(server.seen().len(), 4, "nothing was sent");
-    eventually("it may be probed", || !group.is_open()).await;
+    pass(LONG).await;
+    assert!(!group.is_open(), "it may be probed");
     assert!(group.spare_turn().is_none(), "what nobody waits for is no probe");
     for _ in 0..2 {
         body(&mut group.fetch(&get("/x")).await.unwrap()).await.unwrap();
@@ -109,10 +104,7 @@ async fn a_server_that_fails_in_a_row_is_ejected_and_comes_back() {
         let bad =
             Scripted::start(move |number, _| if number < 3 { bad.clone() } else { answer(200, "well") })
                 .await;
-        let config = Origin {
-            eject: Some(eject(Duration::from_millis(500))),
-            ..origin(vec![bad.server(), good.server()])
-        };
+        let config = Origin { eject: Some(eject(PATIENCE)), ..origin(vec![bad.server(), good.server()]) };
         let (group, registry) = set_up(&config);
         let label = bad.server().authority();
         let ejected = || metric(&registry, "forebay_origin_ejected", &[("server", &label)]);
@@ -129,6 +121,7 @@ async fn a_server_that_fails_in_a_row_is_ejected_and_comes_back() {
         let mut response = group.fetch(&get("/x")).await.unwrap();
         assert_eq!(&*response.server, good.server().authority());
         body(&mut response).await.unwrap();
+        pass(PATIENCE).await;
         eventually("it is back", || ejected() == 0).await;
         // One that broke bodies is asked last for a moment more.
         tokio::time::timeout(PATIENCE, async {
@@ -204,18 +197,24 @@ async fn a_transfer_that_takes_too_long_as_a_whole_breaks_off() {
     })
     .await;
     let mut config = origin(vec![server.server()]);
-    config.timeouts.total = Duration::from_millis(100);
+    config.timeouts =
+        OriginTimeouts { first_byte: 2 * LONG, between_bytes: 2 * LONG, total: LONG, ..config.timeouts };
     let (group, registry) = set_up(&config);
-    let error = body(&mut group.fetch(&get("/drip")).await.unwrap()).await.unwrap_err();
+    let mut drips = group.fetch(&get("/drip")).await.unwrap();
+    let (broken, ()) = tokio::join!(body(&mut drips), pass(LONG));
+    let error = broken.unwrap_err();
     assert_eq!((error.as_str(), error.status()), ("total_timeout", 504));
     assert_eq!(metric(&registry, "forebay_origin_errors_total", &[("error", "total_timeout")]), 1);
-    assert_eq!(group.fetch(&get("/silent")).await.err().unwrap().as_str(), "first_byte_timeout");
+    let request = get("/silent");
+    let (silent, ()) = tokio::join!(group.fetch(&request), async {
+        eventually("it is asked", || server.seen().len() == 2).await;
+        pass(LONG).await;
+    });
+    assert_eq!(silent.err().unwrap().as_str(), "first_byte_timeout");
     let mut peer = group.upstream_peer(&Method::GET).await.unwrap();
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while peer.count_body(1).is_ok() {
-        assert!(tokio::time::Instant::now() < deadline, "the time is never over");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    assert!(peer.count_body(1).is_ok());
+    pass(LONG).await;
+    assert!(peer.count_body(1).is_err(), "the time is over");
 }
 
 #[tokio::test]
@@ -246,13 +245,16 @@ async fn a_transfer_that_takes_too_long_as_a_whole_ejects_nobody_and_opens_no_ci
     let steps = vec![send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nx"), Step::Hold];
     let servers = [Scripted::always(steps.clone()).await, Scripted::always(steps).await];
     let mut config = origin(servers.iter().map(Scripted::server).collect());
-    config.timeouts.total = SHORT;
-    config.eject = Some(Eject { failures: 1, ..eject(PATIENCE) });
-    config.breaker = Some(breaker());
+    let times = OriginTimeouts { first_byte: LONG, between_bytes: LONG, total: PATIENCE, ..config.timeouts };
+    config.timeouts = times;
+    // For longer than all transfers together.
+    config.eject = Some(Eject { failures: 1, time: LONG, time_max: LONG, share_percent: 50 });
+    config.breaker = Some(Breaker { window: LONG, ..breaker() });
     let (group, registry) = set_up(&config);
     for _ in 0..4 {
-        let error = body(&mut group.fetch(&get("/x")).await.unwrap()).await.unwrap_err();
-        assert_eq!(error.as_str(), "total_timeout");
+        let mut stalls = group.fetch(&get("/x")).await.unwrap();
+        let (broken, ()) = tokio::join!(body(&mut stalls), pass(PATIENCE));
+        assert_eq!(broken.unwrap_err().as_str(), "total_timeout");
     }
     assert_eq!(metric(&registry, "forebay_origin_ejected", &[]), 0);
     assert!(!group.is_open());
@@ -305,9 +307,16 @@ async fn a_closed_connection_and_a_used_up_rate_are_no_failure() {
     let mut config = origin(vec![server.server()]);
     config.limits = OriginLimits { rate: Some(Rate { per_second: 1, burst: 2 }), ..limits(16, SHORT, 16) };
     config.breaker = Some(Breaker { requests: 2, ..breaker() });
+    let _clock = StandingClock::new();
     let (group, registry) = set_up(&config);
     assert_eq!(body(&mut group.fetch(&get("/x")).await.unwrap()).await.unwrap(), "segment");
-    let error = group.fetch(&get("/x")).await.err().unwrap();
+    let request = get("/x");
+    let (answer, ()) = tokio::join!(group.fetch(&request), async {
+        let waits = || metric(&registry, "forebay_origin_queued_requests", &[]) == 1;
+        eventually("it waits for the rate", waits).await;
+        tokio::time::advance(2 * SHORT).await;
+    });
+    let error = answer.err().unwrap();
     assert_eq!(server.seen().len(), 2, "it was sent on the connection that was kept");
     assert_eq!(error.as_str(), "rate_limited");
     assert!(!group.is_open());

@@ -162,6 +162,7 @@ async fn a_herd_is_sent_no_faster_than_the_rate() {
 async fn who_finds_the_rate_used_up_waits_no_longer_than_the_queue_allows() {
     let server = Scripted::always(answer(200, "segment")).await;
     let rate = Some(Rate { per_second: 1, burst: 2 });
+    let _clock = StandingClock::new();
     for (queue, queue_length) in [(SHORT, 4), (PATIENCE, 0)] {
         let limits = OriginLimits { rate, ..limits(16, queue, queue_length) };
         let (group, registry) = set_up(&Origin { limits, ..origin(vec![server.server()]) });
@@ -169,7 +170,14 @@ async fn who_finds_the_rate_used_up_waits_no_longer_than_the_queue_allows() {
         drop(group.upstream_peer(&Method::GET).await.unwrap());
         assert_eq!(ask(&group, "/1", Kind::Segment).await.unwrap(), None);
         let before = server.seen().len();
-        let error = group.fetch(&get("/2")).await.err().unwrap();
+        let request = get("/2");
+        let (answer, ()) = tokio::join!(group.fetch(&request), async {
+            if queue_length > 0 {
+                waiting(&registry, 1).await;
+                tokio::time::advance(2 * queue).await;
+            }
+        });
+        let error = answer.err().unwrap();
         assert_eq!((error.as_str(), error.status()), ("rate_limited", 503));
         assert!(group.spare_turn().is_none(), "nothing is fetched ahead with what is not there");
         assert_eq!(server.seen().len(), before);
@@ -183,16 +191,19 @@ async fn playlists_overtake_segments_that_wait_for_the_rate() {
     let server = Scripted::always(answer(200, "segment")).await;
     let rate = Some(Rate { per_second: 5, burst: 1 });
     let limits = OriginLimits { rate, ..limits(16, PATIENCE, 100) };
+    let _clock = StandingClock::new();
     let (group, registry) = set_up(&Origin { limits, ..origin(vec![server.server()]) });
     let tasks: Vec<_> = (0..6).map(|_| ask(&group, "/1.m4s", Kind::Segment)).collect();
     waiting(&registry, 5).await;
     let list = ask(&group, "/a.m3u8", Kind::MediaPlaylist);
-    list.await.unwrap();
-    let before = targets(&server).iter().position(|target| target == "/a.m3u8").unwrap();
-    // On a machine that stood still, tokens came meanwhile; never so many that the last segments went first.
-    assert!(before < 6, "{:?}", targets(&server));
-    for task in tasks {
+    waiting(&registry, 6).await;
+    for sent in 2..=7 {
+        // Time for one request, and for none more.
+        tokio::time::advance(Duration::from_millis(202)).await;
+        eventually("the next request", || server.seen().len() == sent).await;
+    }
+    assert_eq!(targets(&server)[..2], ["/1.m4s", "/a.m3u8"]);
+    for task in tasks.into_iter().chain([list]) {
         assert_eq!(task.await.unwrap(), None);
     }
-    assert_eq!(server.seen().len(), 7);
 }

@@ -1,11 +1,15 @@
 //! What purges name, as hashes that are the same after every restart. Pure.
 //!
 //! A purge names one thing; an object has many names: its site, its target, the beginnings of its path, its tags. Decides
-//! what of a key's text is its target: variants and slices follow behind further spaces and share it.
+//! what of a key's text is its target: variants and slices follow behind further spaces and share it. An answer to a request
+//! with directives (`_HLS_*`) is the playlist, too, and has its name beside its own.
+
+use std::borrow::Cow;
 
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::PurgeTarget;
+use crate::key::undirected;
 use crate::store::Object;
 
 const SITE: u8 = 1;
@@ -74,7 +78,9 @@ impl<'a> Known<'a> {
     /// Whether a purge of this target names it.
     pub(super) fn is_named_by(&self, target: &PurgeTarget) -> bool {
         match target {
-            PurgeTarget::Url { site, target } => self.site == site && self.target == target,
+            PurgeTarget::Url { site, target } => {
+                self.site == site && (self.target == target || undirected(self.target) == *target)
+            }
             PurgeTarget::Prefix { site, path } => self.site == site && self.path().starts_with(path.as_str()),
             PurgeTarget::Tag { site, tag } => {
                 site.as_ref().is_none_or(|site| self.site == site) && self.tags.contains(&tag_hash(tag))
@@ -88,6 +94,9 @@ impl<'a> Known<'a> {
     pub(super) fn each(&self, prefix_lens: impl Iterator<Item = u32>, mut see: impl FnMut(u128)) {
         see(of_site(self.site));
         see(of_target(self.site, self.target));
+        if let Cow::Owned(playlist) = undirected(self.target) {
+            see(of_target(self.site, &playlist));
+        }
         for tag in self.tags {
             see(of_tag(*tag));
             see(of_site_tag(self.site, *tag));

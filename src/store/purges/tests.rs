@@ -307,6 +307,33 @@ fn a_hard_purge_takes_all_variants_of_a_target_and_no_other_target() {
 }
 
 #[test]
+fn a_purge_of_a_playlist_names_what_was_asked_of_it_with_directives() {
+    let (store, clock) = store();
+    let texts = [
+        "a /x.m3u8?q=1",
+        "a /x.m3u8?_HLS_msn=7&_HLS_part=1&q=1",
+        "a /x.m3u8?_HLS_skip=YES&q=1 @h.a=1 ~7-1",
+        "a /x.m3u8?_HLS_msn=7",
+        "a /x.m3u8",
+        "b /x.m3u8?_HLS_msn=7&q=1",
+    ];
+    let left = || texts.map(|text| get(&store, text).is_some());
+    for (target, named) in [
+        ("/x.m3u8?q=1", [true, true, true, false, false, false]),
+        ("/x.m3u8", [false, false, false, true, true, false]),
+        ("/x.m3u8?_HLS_msn=7", [false, false, false, true, false, false]),
+    ] {
+        for (number, text) in texts.into_iter().enumerate() {
+            store.keep(&object(text, store.generation(), &[], number, clock.now()));
+        }
+        let target = url("a", target);
+        assert_eq!(store.count_named(&target), named.iter().filter(|named| **named).count() as u64);
+        purge(&store, &target, PurgeMode::Hard);
+        assert_eq!(left(), named.map(|named| !named), "{target:?}");
+    }
+}
+
+#[test]
 fn slices_are_not_counted_and_go_with_their_head() {
     let (store, clock) = store();
     store.keep(&object("a /x", store.generation(), &[], 0, clock.now()));

@@ -379,6 +379,9 @@ fn keys_by_url_are_fetched() {
         let _ = std::io::Read::read(&mut stream, &mut asked).unwrap();
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", set.len());
         stream.write_all(format!("{head}{set}").as_bytes()).unwrap();
+        drop(stream);
+        // The next one is told nothing. The port stays this server's till then.
+        drop(listener.accept().unwrap());
     });
     let paths = ["--format", "jwt", "--set", "claims.path=glob"];
     let private = format!("k1={file}");
@@ -387,9 +390,9 @@ fn keys_by_url_are_fetched() {
     let by_url = format!("jwks.url={url}");
     let verify = words("verify", &[&paths, &["--set", &by_url, &token]]);
     assert!(printed(&folder, &verify).ends_with("valid, signed with k1"));
-    server.join().unwrap();
     let (code, shown) = verdict(&folder, &verify);
     assert!(code == 1 && shown.contains("refused: unavailable: "), "{shown}");
+    server.join().unwrap();
 }
 
 #[test]
